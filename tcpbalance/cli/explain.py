@@ -17,6 +17,7 @@ _OUTCOMES = {
     "waits": "waits until it is accepted",
     "refused": "is refused",
     "no_route": "is closed, no_route: no route is for its server name, and there is no default pool",
+    "requests": "is served; the route of each request says where it goes",
     "no_backend": "is closed, no_backend: no backend is available",
     "queued": "waits in the queue of the pool",
     "queue_full": "is closed, queue_full: each backend that is available is full, and the queue, too",
@@ -66,7 +67,8 @@ def explain_lines(answer: Mapping[str, Any], width: int | None, paint: Paint) ->
     if pool is None:
         return lines
     route = f", by the route {answer['route']}" if answer["route"] else ""
-    lines.append(f"pool {pool['name']}{route}: {pool['by'] or 'it has no backends'}")
+    others = "requests that no route takes go to " if answer["outcome"] == "requests" else ""
+    lines.append(f"{others}pool {pool['name']}{route}: {pool['by'] or 'it has no backends'}")
     if not pool["exact"]:
         lines.append("the order of the backends is not known beforehand; these are possible")
     return [*lines, "", *_backend_lines(pool, width, paint)]

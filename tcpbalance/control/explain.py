@@ -29,6 +29,9 @@ from tcpbalance.wire.server_names import check_pattern
 CONNECTS = "connects"
 """A backend is tried."""
 
+REQUESTS = "requests"
+"""The client is served, and the pool is chosen for each request."""
+
 AT_UNIX = "unix"
 """In the place of an address: the client is at a unix socket."""
 
@@ -137,6 +140,8 @@ def explain(
         outcome = WAITS_FOR_ACCEPT
     elif admission is not None and admission["refused"] is not None:
         outcome = EndReason.REFUSED.word
+    elif context.reads_requests:
+        outcome = REQUESTS
     else:
         outcome = EndReason.NO_ROUTE.word if choice is None else choice["outcome"]
     answer = {

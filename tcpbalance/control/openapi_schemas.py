@@ -126,7 +126,7 @@ _EXPLANATION = {
         **TRUTH,
         "description": "Whether any worker accepts the connection, and hands it over to this one.",
     },
-    "outcome": {"enum": ["waits", "refused", "no_route", *_REACHES["enum"]]},
+    "outcome": {"enum": ["waits", "refused", "no_route", "requests", *_REACHES["enum"]]},
     "waits_for": {**array(TEXT), "description": "Why the client is not accepted at once."},
     "connections": {
         **table(open=_COUNT_OR_NULL, limit=_COUNT_OR_NULL),

@@ -29,6 +29,8 @@ class HttpContext(SessionContext):
     :ivar bare: None; no session begins so.
     """
 
+    reads_requests = True
+
     http: HttpSettings = field(kw_only=True)
     routes: Routes = field(kw_only=True)
     current: Callable[[], HttpContext] = field(kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from random import Random
+from typing import ClassVar
 
 from attrs import field, frozen
 
@@ -69,12 +70,15 @@ class SessionContext:
     :param rng: spreads the ages at which connections end.
     :param registry: keeps the open sessions.
     :param debug: the clients whose sessions are logged step by step.
+    :cvar reads_requests: whether what clients send are requests, each of which may go to another pool.
     :ivar bare: what sessions begin with that need no more in the beginning than two sockets; None where none
         begins so.
     :ivar look_every: seconds that a session may go without being looked at: half the shorter of the two
         limits that follow from silence, and at most a quarter of the minute of ``min_rate``.
     :raises SettingError: for neither a pool nor routes to one.
     """
+
+    reads_requests: ClassVar[bool] = False
 
     name: str
     timeouts: TimeoutsConfig

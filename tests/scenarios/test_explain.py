@@ -32,6 +32,10 @@ sni_routes = [{{ names = ["*.example.com"], pool = "web" }}]
 listen = "127.0.0.1:0"
 pool = "web"
 accept_proxy_protocol = ["127.0.0.1"]
+[frontends.site]
+listen = "127.0.0.1:0"
+mode = "http"
+routes = [{{ answer = {{ status = 204 }} }}]
 """
 
 
@@ -97,6 +101,12 @@ def is_refused(port: int, client: str) -> bool:
         return ask(port, source=client) == b""
     except ConnectionResetError:
         return True
+
+
+def test_where_requests_are_read_each_of_them_decides(stage: Stage) -> None:
+    with stage.daemon(more=TABLES) as daemon:
+        said = explained(Admin(daemon), "site", CLIENTS[0])
+        assert (said["outcome"], said["route"], said["pool"]) == ("requests", None, None)
 
 
 def test_routes_by_name(stage: Stage) -> None:

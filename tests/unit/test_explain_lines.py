@@ -113,5 +113,12 @@ def test_one_behind_a_proxy_and_by_a_route() -> None:
     ]
 
 
+def test_one_that_sends_requests() -> None:
+    found = lines(outcome="requests")
+    assert found[0] == "203.0.113.7 at frontend web is served; the route of each request says where it goes"
+    assert any(line.startswith("requests that no route takes go to pool web: ") for line in found)
+    assert len(lines(outcome="requests", pool=None)) < len(found)
+
+
 def test_one_without_a_pool() -> None:
     assert "no_route" in lines(outcome="no_route", pool=None)[0]
