@@ -346,7 +346,8 @@ class Exchange:
             answer = fixed_answer(route, target)
             self._answer(EndReason.ANSWERED_HERE, "", answer.status, answer.page, answer.extra)
         else:
-            check_size(route, self._framing, self.upload)
+            if self.upload is not None:
+                check_size(route, self._framing, self.upload)
             self._heads = context.heads(route)
             self.client = client = self._session.reported_client(head, context)
             # Of a connection of its own, the session knows.
@@ -521,7 +522,8 @@ class Exchange:
         connection.session = self
         self.backend = connection
         self.phase = AWAITING
-        session.limit_bandwidth(connection)
+        if self.context.limits.bandwidth_per_connection is not None:
+            session.limit_bandwidth(connection)
         backend = self.served_by = connection.backend
         self.reused = connection.served > 0
         backend.stats.requests_total += 1
@@ -927,7 +929,7 @@ class Exchange:
             queued = self.dialler is None or self.dialler.queued
             return math.inf if queued else self._dial_until, UNREACHED, EndReason.DIAL_TIMEOUT
         since = self._sent_at if upload is None else max(self._sent_at, upload.active + RESOLUTION)
-        if upload is not None and not (upload.whole or upload.awaits_continue or client.stopped):
+        if upload is not None and not (upload.whole or upload.awaits_continue or self._holds_client):
             pause = upload.active + RESOLUTION + http.body_timeout
             return min(pause, upload.rate_due), REQUEST_LATE, EndReason.BODY_TIMEOUT
         if self.phase is AWAITING:
@@ -941,6 +943,14 @@ class Exchange:
         stall_timeout = idle_timeout if self._is_event_stream else self._pool.http.stall_timeout
         return active + stall_timeout, RESPONSE_LATE, EndReason.STALL_TIMEOUT
 
+    @property
+    def _holds_client(self) -> bool:
+        """Whether the client cannot send, because the backend takes no more."""
+        backend = self.backend
+        if self._session.client.stopped:
+            return True
+        return self._pump is not None and backend is not None and backend.transport.full
+
     def check(self, now: float) -> None:
         """End what has lasted too long.
 
@@ -953,6 +963,8 @@ class Exchange:
             self._response_active = self._looked = now
         elif event is REQUEST_LATE and not self._upload_is_late(now):
             pass
+        elif self.phase is AWAITING and self.upload is not None and self._backend_reads(self.upload):
+            self.upload.active = self._looked = now
         else:
             self._happened(event, reason)
 
@@ -963,6 +975,15 @@ class Exchange:
         """
         before, self._in_flight = self._in_flight, self._session.client.in_flight()
         return self._looked < self._response_active or self._in_flight != before
+
+    def _backend_reads(self, upload: Upload) -> bool:
+        """Whether the backend has fetched something of the body since the last look: it need not answer yet.
+
+        The first look since a byte was passed on only notes what there is to compare with.
+        """
+        assert self.backend is not None
+        before, self._in_flight = self._in_flight, self.backend.in_flight()
+        return self._in_flight > 0 and (self._looked < upload.active or self._in_flight != before)
 
     def _upload_is_late(self, now: float) -> bool:
         upload, http = self.upload, self.context.http

@@ -61,13 +61,13 @@ def fixed_answer(route: Route, target: RequestTarget) -> RouteAnswer:
     return RouteAnswer(route.redirect.status, None, b"Location: %b\r\n" % location.encode("latin-1"))
 
 
-def check_size(route: Route, framing: Framing, upload: Upload | None) -> None:
+def check_size(route: Route, framing: Framing, upload: Upload) -> None:
     """Refuse a body that is, or will be, larger than it may be.
 
     :raises RequestRefused: see above.
     """
     limit = route.body_size
-    if upload is None or limit is None:
+    if limit is None:
         return
     if framing.length is not None and framing.length > limit:
         raise too_large()

@@ -121,3 +121,29 @@ def test_a_pause_in_a_long_request_is_seen(make_scene: MakeScene) -> None:
     scene.advance(30.0)
     assert scene.ends == ["body_timeout 408"]
     assert scene.request.request_body == 350_000
+
+
+def test_a_client_does_not_answer_for_a_backend_that_takes_nothing(make_scene: MakeScene) -> None:
+    scene = make_scene(network=NARROW, http={"body_timeout": 10.0}, pool_http={"response_timeout": 60.0})
+    client = scene.connect(POST)
+    scene.connection.stop_reading()
+    scene.send(client, BODY)
+    scene.advance(50.0)
+    assert scene.records == []
+    # The first look finds bytes under way, and the next that they are the same.
+    scene.advance(80.0)
+    assert scene.ends == ["response_timeout 504"]
+
+
+def test_a_backend_may_take_a_long_request_slowly(make_scene: MakeScene) -> None:
+    scene = make_scene(network=NARROW, http={"body_timeout": 10.0, "body_min_rate": 10_000})
+    client = scene.connect(POST)
+    scene.connection.stop_reading()
+    scene.send(client, BODY)
+    for _ in range(60):
+        scene.connection.read(2_000)
+        scene.advance(2.0)
+    assert scene.records == []
+    scene.connection.start_reading()
+    scene.run()
+    assert body_of(scene.connection.received) == BODY
