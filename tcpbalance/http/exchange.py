@@ -216,6 +216,7 @@ class Exchange:
         "_pool",
         "_pump",
         "_pumped",
+        "_pumps_upload",
         "_response",
         "_response_active",
         "_reuses_backend",
@@ -290,7 +291,7 @@ class Exchange:
         self._sent_at = self._response_active = 0.0
         self._interim = self._pumped = 0
         self.reused = self._reuses_backend = self._keeps_client = self._dialled_anew = False
-        self._is_event_stream = self._is_failing = False
+        self._is_event_stream = self._is_failing = self._pumps_upload = False
         self._in_flight, self._looked = -1, -math.inf
         context.registry.stats.requests_total += 1
 
@@ -399,7 +400,7 @@ class Exchange:
             self._pump = None
             self._request_whole(backend)
 
-        self._pumped = 0
+        self._pumped, self._pumps_upload = 0, True
         self._pump = client.transport.pump_to(
             backend.transport, upload.body_left, self.context.wheel, on_done
         )
@@ -412,13 +413,15 @@ class Exchange:
         count, self._pumped = pump.carried - self._pumped, pump.carried
         if not count:
             return
-        if isinstance(self._response, LengthBody):
+        if self._pumps_upload:
+            assert self.upload is not None
+            self.upload.passed(count, pump.active)
+            self.client_bytes += count
+        else:
+            assert isinstance(self._response, LengthBody)
             self._response.passed(count)
             self.backend_bytes += count
             self._response_active = pump.active
-        elif self.upload is not None:
-            self.upload.passed(count, pump.active)
-            self.client_bytes += count
 
     def _request_whole(self, backend: BackendHttpConnection) -> None:
         backend.transport.unregisterProducer()
@@ -741,7 +744,7 @@ class Exchange:
             self._pump = None
             self._response_whole()
 
-        self._pumped = 0
+        self._pumped, self._pumps_upload = 0, False
         self._pump = backend.transport.pump_to(
             session.client.transport, body.left, self.context.wheel, on_done
         )
@@ -937,7 +940,9 @@ class Exchange:
         timeouts, active = self.context.timeouts, self._response_active + RESOLUTION
         # What came before a reset has less time to be passed on.
         idle_timeout = timeouts.half_close_timeout if self._is_failing else timeouts.idle_timeout
-        if self._session.is_full or (self._pump is not None and client.transport.full):
+        if self._session.is_full or (
+            self._pump is not None and not self._pumps_upload and client.transport.full
+        ):
             reason = EndReason.BACKEND_RESET if self._is_failing else EndReason.IDLE_TIMEOUT
             return active + idle_timeout, STOPPED, reason
         stall_timeout = idle_timeout if self._is_event_stream else self._pool.http.stall_timeout
@@ -949,7 +954,9 @@ class Exchange:
         backend = self.backend
         if self._session.client.stopped:
             return True
-        return self._pump is not None and backend is not None and backend.transport.full
+        return (
+            self._pumps_upload and self._pump is not None and backend is not None and backend.transport.full
+        )
 
     def check(self, now: float) -> None:
         """End what has lasted too long.
@@ -1035,7 +1042,9 @@ class Exchange:
         if body is not None:
             self.response_size = body.size
         if backend is not None:
-            if reason is EndReason.ANSWERED and (self.upload is None or self.upload.whole):
+            # Behind bytes that a pump still holds, another request would overtake them.
+            is_whole = self._pump is None and (self.upload is None or self.upload.whole)
+            if reason is EndReason.ANSWERED and is_whole:
                 self._give_back(backend)
             else:
                 self._drop_backend()

@@ -147,3 +147,33 @@ def test_a_backend_may_take_a_long_request_slowly(make_scene: MakeScene) -> None
     scene.connection.start_reading()
     scene.run()
     assert body_of(scene.connection.received) == BODY
+
+
+@pytest.mark.parametrize("cut", [1, 400_000])
+def test_a_response_may_come_while_the_kernel_carries_the_request(make_scene: MakeScene, cut: int) -> None:
+    scene = make_scene(network=NARROW)
+    client = scene.connect(POST + BODY[:-cut])
+    scene.send(scene.connection, ANSWER + BODY[:10])
+    scene.send(client, BODY[-cut:])
+    assert body_of(scene.connection.received) == BODY
+    scene.send(scene.connection, BODY[10:])
+    assert body_of(client.received) == BODY
+    assert (scene.ends, client.saw) == (["answered 200"], "fin")
+    assert (scene.request.request_body, scene.request.response_body) == (SIZE, SIZE)
+
+
+def test_no_request_overtakes_the_last_bytes_of_a_long_one(make_scene: MakeScene) -> None:
+    scene = make_scene(network=NARROW)
+    client = scene.connect(POST + BODY[:100_000])
+    backend = scene.connection
+    backend.stop_reading()
+    scene.send(client, BODY[100_000:])
+    scene.send(backend, HELLO)
+    other = scene.connect(GET)
+    backend.start_reading()
+    scene.run()
+    body = body_of(backend.received)
+    assert body == BODY[: len(body)]
+    assert len(scene.connections) == 2
+    scene.send(scene.connections[1], HELLO)
+    assert other.received.endswith(b"hello")
