@@ -161,7 +161,8 @@ class TimeoutsConfig:
         validator=checks.longer_than_zero,
         metadata=doc(
             "A session ends when one side has finished sending and no byte has moved in the other "
-            'direction for this long. With `mode = "http"`: of upgraded connections.'
+            'direction for this long. With `mode = "http"`: of upgraded connections, '
+            "and of a client that does not fetch its last response."
         ),
     )
     max_connection_age: Duration | None = field(

@@ -785,9 +785,11 @@ class Exchange:
     # What happens to the client's
 
     def client_finished(self) -> None:
-        """The client has finished sending; where its request is whole, it still reads."""
-        if self.upload is not None and not self.upload.whole:
-            self._happened(CLIENT_FINISHED, EndReason.CLIENT_CLOSED)
+        """The client has finished sending before it has its response: it is taken for gone.
+
+        A client that closes sends the same, and most that do so have closed.
+        """
+        self._happened(CLIENT_FINISHED, EndReason.CLIENT_CLOSED)
 
     def client_lost(self, reason: EndReason, cause: str) -> None:
         """The connection to the client is gone."""

@@ -7,7 +7,8 @@
    once more (``TRY_AGAIN``). There is no other way back.
 3. Before ``ANSWERING`` the balancer can answer itself (``ANSWER``). From then on it can only pass on what
    comes: where that breaks, the client's connection is reset (``CUT``), so that no part looks like the whole.
-4. A request whose client is gone is cut at the backend at once (``GIVE_UP``).
+4. A request whose client is gone is cut at the backend at once (``GIVE_UP``). A client that finishes sending
+   before it has its response is taken for gone: one that closes does the same.
 5. Any phase becomes ``OVER`` when the request has its reason: all that was taken for it is given back then,
    and it is recorded. Its client's connection goes on, is closed, or is reset; see ``session``.
 """
@@ -45,7 +46,7 @@ class RequestEvent(_Identified):
     """What happens to a request."""
 
     CLIENT_FINISHED = enum.auto()
-    """The client has finished sending, and the request is not whole."""
+    """The client has finished sending: it has left, as far as can be known."""
 
     CLIENT_LOST = enum.auto()
     """The connection to the client is gone."""
@@ -126,7 +127,7 @@ REQUEST_TABLE: dict[tuple[RequestPhase, RequestEvent], RequestAction] = {
     (AWAITING, BAD_RESPONSE): ANSWER,
     (AWAITING, RESPONSE_LATE): ANSWER,
     (AWAITING, STOPPED): CUT,
-    (ANSWERING, CLIENT_FINISHED): GIVE_UP,
+    (ANSWERING, CLIENT_FINISHED): CUT,
     (ANSWERING, CLIENT_LOST): GIVE_UP,
     (ANSWERING, BAD_REQUEST): CUT,
     (ANSWERING, REQUEST_LATE): CUT,

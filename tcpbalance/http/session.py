@@ -83,6 +83,8 @@ class ConnectionPhase(enum.Enum):
 
 PREREAD, READY, SERVING, LINGERING, CLOSING, OVER = ConnectionPhase
 
+_TAKES_REQUESTS = (READY, SERVING)
+
 
 class HttpSession:
     """Owns the connection of one client.
@@ -110,6 +112,7 @@ class HttpSession:
         "_due",
         "_exchange",
         "_head_began",
+        "_in_flight",
         "_is_reading",
         "_peer",
         "_phase",
@@ -163,6 +166,7 @@ class HttpSession:
         self._aged_at = self._born + context.age_limit()
         self._due = math.inf
         self._until = math.inf
+        self._in_flight = -1
 
     # What the registry asks
 
@@ -315,16 +319,27 @@ class HttpSession:
             assert self._exchange is not None
             data = self._exchange.client_sent(data)
             phase = self._phase
-        if phase is READY:
+        if phase is READY and not self._has_requests_waiting:
             self._read(self._waiting + data if self._waiting else data)
-        elif phase is SERVING:
+        elif phase is READY or phase is SERVING:
             if data:
-                self._waiting += data
-                if len(self._waiting) >= MAX_SENT_AHEAD:
-                    self.client.pauseProducing()
+                self._let_wait(self._waiting + data)
         elif phase is PREREAD:
             assert self.preread is not None
             self.preread.feed(data)
+
+    @property
+    def _has_requests_waiting(self) -> bool:
+        """Whether the client has sent requests ahead, which are looked at in a later turn."""
+        return bool(self._waiting) and self._head_began is None
+
+    def _let_wait(self, data: bytes) -> None:
+        """Keep what the client has sent and is not looked at yet; beyond a bound, read no more requests."""
+        self._waiting = data
+        if len(data) < MAX_SENT_AHEAD or self.client.stopped:
+            return
+        if self._phase in _TAKES_REQUESTS and self._head_began is None:
+            self.client.pauseProducing()
 
     def _read(self, data: bytes) -> None:
         """Begin the requests whose heads have come, one after the other, as far as one turn allows."""
@@ -338,15 +353,19 @@ class HttpSession:
                 break
             data = rest
         self._is_reading = False
-        self._waiting = data
-        if self._phase is SERVING:
-            if len(data) >= MAX_SENT_AHEAD:
-                self.client.pauseProducing()
-        elif self._phase is READY:
-            if self.client.finished and (is_partial or not data):
-                self._close(EndReason.CLIENT_CLOSED)
-            elif data and not left:
-                self._context.next_turn(self._read_on)
+        self._let_wait(data)
+        client = self.client
+        if client.finished and self._exchange is not None:
+            self._exchange.client_finished()
+        if self._phase is not READY:
+            return
+        if client.finished and (is_partial or not data):
+            self._close(EndReason.CLIENT_CLOSED)
+            return
+        if client.stopped and len(data) < MAX_SENT_AHEAD:
+            client.resumeProducing()
+        if data and not left:
+            self._context.next_turn(self._read_on)
 
     def _read_on(self) -> None:
         if self._phase is READY and self._waiting and not self._is_reading:
@@ -496,7 +515,7 @@ class HttpSession:
             self._exchange.client_finished()
         elif phase is LINGERING:
             side.close(orderly=True)
-        elif phase is PREREAD or phase is READY:
+        elif phase is PREREAD or (phase is READY and not self._has_requests_waiting):
             self.end(EndReason.CLIENT_CLOSED)
 
     def write_closed(self, side: Peer) -> None:
@@ -566,13 +585,21 @@ class HttpSession:
 
     def _end_late(self, now: float) -> None:
         if self._phase is not READY:
-            self.client.close(orderly=False)
+            self._end_unless_fetching(now)
         elif self._head_began is not None:
             self._make_exchange().refuse(EndReason.HEAD_TIMEOUT, "", 0, len(self._waiting))
         elif now >= self._aged_at:
             self._close(EndReason.MAX_CONNECTION_AGE)
         else:
             self._close(EndReason.KEEPALIVE_TIMEOUT)
+
+    def _end_unless_fetching(self, now: float) -> None:
+        """Reset a client at its end, unless it has fetched some of its last answer since the last look."""
+        before, self._in_flight = self._in_flight, self.client.in_flight()
+        if self._in_flight in (0, before):
+            self.client.close(orderly=False)
+        else:
+            self._until = now + self._context.timeouts.half_close_timeout
 
     def on_failure(self, failure: Failure) -> None:
         """See ``wheel.Watched``: without deadlines, it must not go on."""

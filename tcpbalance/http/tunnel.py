@@ -80,9 +80,6 @@ class Tunnel(Session):
         if early:
             self.client_sent(early)
         client.resumeProducing()
-        if client.finished:
-            self._note_end(True)
-            self._pass_on_end(client, backend)
 
     def _leave(self, client_bytes: int, backend_bytes: int) -> None:
         """See ``Session``."""

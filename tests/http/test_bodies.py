@@ -335,3 +335,58 @@ def test_many_requests_sent_ahead_that_are_answered_here(make_scene: MakeScene) 
     client = scene.connect(GET * 1000)
     assert client.received.count(b"HTTP/1.1 410 Gone\r\n") == 1000
     assert client.saw == "open"
+
+
+def test_bytes_sent_ahead_are_bounded_where_the_client_does_not_read_its_answers(
+    make_scene: MakeScene,
+) -> None:
+    scene = make_scene(
+        routes=lambda pool: [(only_for(), GONE)], network={"send_buffer": 4_000, "receive_buffer": 4_000}
+    )
+    client = scene.connect()
+    client.stop_reading()
+    client.send(GET * 10_000)
+    scene.run()
+    assert scene.kept < 300_000
+    assert client.unsent > 100_000
+    client.start_reading()
+    scene.run()
+    assert client.received.count(b"HTTP/1.1 410 Gone\r\n") == 10_000
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+def test_a_client_that_finishes_within_its_body_does_not_take_a_part_of_a_response_for_whole(
+    make_scene: MakeScene, version: bytes
+) -> None:
+    scene = make_scene()
+    client = scene.connect((HEAD % b"Content-Length: 10").replace(b"1.1", version) + b"ab")
+    scene.send(scene.connection, b"HTTP/1.0 200 OK\r\n\r\nabc")
+    client.finish()
+    scene.run()
+    scene.advance(1.0)
+    assert (client.saw, scene.connection.saw, scene.ends) == ("reset", "reset", ["client_closed 200"])
+
+
+@pytest.mark.parametrize("request_", [GET, HEAD % b"Content-Length: 10"])
+def test_a_client_that_reads_slowly_gets_all_of_its_last_response(
+    make_scene: MakeScene, request_: bytes
+) -> None:
+    scene = make_scene(network={"send_buffer": 30_000, "receive_buffer": 4_000})
+    client = scene.connect(request_.replace(b"\r\n", b"\r\nConnection: close\r\n", 1) + b"\r\n")
+    client.stop_reading()
+    scene.send(scene.connection, b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n" + b"a" * 60_000)
+    for _ in range(30):
+        scene.advance(3.0)
+        client.start_reading()
+        scene.network.step()
+        client.stop_reading()
+    assert body_of(client.received) == b"a" * 60_000
+
+
+def test_a_client_that_fetches_nothing_of_its_last_response_is_reset(make_scene: MakeScene) -> None:
+    scene = make_scene(network={"send_buffer": 30_000, "receive_buffer": 4_000})
+    client = scene.connect(GET.replace(b"\r\n", b"\r\nConnection: close\r\n", 1) + b"\r\n")
+    client.stop_reading()
+    scene.send(scene.connection, b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n" + b"a" * 60_000)
+    scene.advance(100.0)
+    assert client.saw == "reset"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from support.http_scene import GET, HELLO, ONE, TWO, HttpScene
+from support.http_scene import GET, HELLO, ONE, TWO, HttpScene, only_for
+from tcpbalance.http.routes import FixedAnswer, Route
+from tcpbalance.pool.backend import Backend
 
 MakeScene = Callable[..., HttpScene]
 
@@ -205,13 +208,58 @@ def test_a_client_that_is_gone_cuts_its_request_at_the_backend(make_scene: MakeS
     assert (scene.connection.saw, scene.ends) == ("reset", ["client_reset 0"])
 
 
-def test_a_client_that_has_finished_gets_its_response(make_scene: MakeScene) -> None:
-    scene = make_scene()
+@pytest.mark.parametrize("outcome", ["accepts", "hangs"])
+def test_a_client_that_has_finished_is_gone(make_scene: MakeScene, outcome: Any) -> None:
+    scene = make_scene({ONE: outcome})
     client = scene.connect(GET)
     client.finish()
     scene.run()
+    assert (client.received, client.saw, scene.ends, scene.active) == (b"", "fin", ["client_closed 0"], [0])
+    assert [connection.saw for connection in scene.connections] == ["reset"] * (outcome == "accepts")
+
+
+def test_a_client_that_finishes_in_the_queue_leaves_it(make_scene: MakeScene) -> None:
+    scene = make_scene(members=[Backend(ONE, max_connections=1)], queue=10)
+    first, second, third = scene.connect(GET), scene.connect(GET), scene.connect(GET)
+    second.finish()
+    scene.run()
+    assert (second.saw, scene.ends) == ("fin", ["client_closed 0"])
     scene.send(scene.connection, HELLO)
-    assert (client.received[-5:], client.saw) == (b"hello", "fin")
+    scene.send(scene.connection, HELLO)
+    assert (first.received[-5:], third.received[-5:]) == (b"hello", b"hello")
+
+
+def test_a_client_that_finishes_after_requests_that_are_answered_here_gets_all_answers(
+    make_scene: MakeScene,
+) -> None:
+    scene = make_scene(
+        {ONE: "hangs"},
+        routes=lambda pool: [(only_for(), Route(name="gone", answer=FixedAnswer(410, None)))],
+        network={"send_buffer": 4_000, "receive_buffer": 4_000},
+    )
+    client = scene.connect()
+    client.stop_reading()
+    client.send(GET * 2000)
+    client.finish()
+    scene.run()
+    client.start_reading()
+    scene.run()
+    assert client.received.count(b"HTTP/1.1 410 Gone\r\n") == 2000
+    assert (client.saw, len(scene.requests)) == ("fin", 2000)
+
+
+def test_a_request_for_a_backend_is_not_served_behind_them(make_scene: MakeScene) -> None:
+    scene = make_scene(
+        routes=lambda pool: [
+            (only_for(hosts=("www.example.com",)), Route(name="gone", answer=FixedAnswer(410, None)))
+        ],
+    )
+    client = scene.connect()
+    client.send(GET * 100 + GET.replace(b"www.", b"") + GET)
+    client.finish()
+    scene.run()
+    assert client.received.count(b"HTTP/1.1 410 Gone\r\n") == 100
+    assert (client.saw, scene.ends[-1]) == ("fin", "client_closed 0")
 
 
 def test_head_has_no_body(make_scene: MakeScene) -> None:

@@ -125,10 +125,10 @@ def test_a_change_that_was_not_asked_for_is_502(make_scene: MakeScene, asks: byt
 def test_a_client_that_has_finished_ends_the_tunnel_in_order(make_scene: MakeScene) -> None:
     scene = make_scene()
     client = scene.connect(ASKS + b"last")
+    scene.send(scene.connection, CHANGES)
     client.finish()
     scene.run()
-    scene.send(scene.connection, CHANGES)
-    assert scene.connection.saw == "fin"
+    assert (scene.connection.received[-4:], scene.connection.saw) == (b"last", "fin")
     scene.send(scene.connection, b"bye")
     scene.connection.finish()
     scene.run()
