@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tcpbalance.http.exchange import HttpClient
+from tcpbalance.http.client_side import HttpClient
 from tcpbalance.http.session import HttpSession
 from tcpbalance.proxy.client import ClientConnection
 

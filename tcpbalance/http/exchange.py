@@ -10,7 +10,6 @@ object and a slot.
 
 from __future__ import annotations
 
-import enum
 import math
 import typing
 
@@ -18,8 +17,11 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from tcpbalance.config.http import NO_RESPONSE
+from tcpbalance.http import carried_body
 from tcpbalance.http.answers import RETRY_AFTER, STATUS_OF, own_answer
 from tcpbalance.http.bodies import LengthBody, PassedBody, request_body
+from tcpbalance.http.carried_body import CarriedBody
+from tcpbalance.http.client_side import HttpClient, Then
 from tcpbalance.http.context import HttpContext
 from tcpbalance.http.dialling import HttpDialler
 from tcpbalance.http.heads import RouteHeads
@@ -41,7 +43,6 @@ from tcpbalance.http.phases import (
     REACHING,
     REQUEST_LATE,
     REQUEST_TABLE,
-    RESPONSE_LATE,
     STOPPED,
     TRY_AGAIN,
     UNREACHED,
@@ -51,15 +52,14 @@ from tcpbalance.http.phases import (
 from tcpbalance.http.record import RequestRecord
 from tcpbalance.http.refusals import RequestRefused
 from tcpbalance.http.reported import SEND_REQUEST_ID, packed_client, request_id
+from tcpbalance.http.request_deadlines import excuses, next_deadline
 from tcpbalance.http.responses import is_event_stream, passed_body
 from tcpbalance.http.routes import Route
 from tcpbalance.http.routing import check_size, find_route, fixed_answer
 from tcpbalance.http.upload import KEPT, Upload
 from tcpbalance.http.upstream import NOT_IN_USE, BackendHttpConnection
-from tcpbalance.net.bounded_pump import BoundedPump
 from tcpbalance.net.pump import CHUNK
 from tcpbalance.net.tls.errors import broken_cause
-from tcpbalance.net.wheel import RESOLUTION
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.shared_load import NoCapacityError
@@ -90,9 +90,6 @@ from tcpbalance.wire.http.target import RequestTarget, read_target
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
 """Methods whose requests may be sent again: RFC 9110, section 9.2.2."""
 
-LONG = 256 * 1024
-"""Bytes of a body still to come from which on it pays to let the kernel carry them."""
-
 CONTINUE, UNAVAILABLE = 100, 503
 
 STATE_NAMES = {REACHING: "dialling", AWAITING: "unanswered", ANSWERING: "relaying", OVER: "ending"}
@@ -100,36 +97,6 @@ STATE_NAMES = {REACHING: "dialling", AWAITING: "unanswered", ANSWERING: "relayin
 
 MAX_INTERIM = 64
 """1xx responses to one request: a backend that sends more never comes to the final one."""
-
-
-class Then(enum.Enum):
-    """What becomes of the client's connection after a request."""
-
-    KEEP = enum.auto()
-    """It takes the next one."""
-
-    CLOSE = enum.auto()
-    """It is closed in order."""
-
-    LINGER = enum.auto()
-    """It is closed in order, though the client may not have sent all of its request."""
-
-    RESET = enum.auto()
-    """It is reset, once the client has what was sent to it."""
-
-
-class HttpClient(Peer):
-    """The client's side of requests.
-
-    :ivar stops: how often it was paused.
-    """
-
-    stops = 0
-
-    def pauseProducing(self) -> None:
-        """See ``Peer``."""
-        self.stops += 1
-        super().pauseProducing()
 
 
 class ExchangeOwner(typing.Protocol):
@@ -148,34 +115,27 @@ class ExchangeOwner(typing.Protocol):
 
     def reported_client(self, head: RequestHead, context: HttpContext) -> ForwardedClient:
         """Give the client as backends are to know it: behind a trusted proxy, what that reports."""
-        ...
 
     def may_keep(self, context: HttpContext) -> bool:
         """Whether the client's connection may take another request, as far as this one does not matter."""
-        ...
 
     def expect(self, due: float) -> None:
         """Have deadlines looked at when one may have come, by the frontend's clock."""
-        ...
 
     def request_over(self, reason: EndReason, then: Then) -> None:
         """The request is recorded."""
-        ...
 
     def limit_bandwidth(self, side: Peer) -> None:
         """Keep what comes from a side within the rate of each connection, if there is one."""
-        ...
 
     def change_protocol(self, exchange: Exchange, answer: bytes) -> None:
         """The client and the backend go on in another protocol.
 
         :param answer: what the backend has sent of it already.
         """
-        ...
 
     def record_of(self, exchange: Exchange) -> RequestRecord:
         """Give the record of a request that is over."""
-        ...
 
 
 class Exchange:
@@ -201,26 +161,17 @@ class Exchange:
     """
 
     __slots__ = (
-        "_dial_until",
+        "_carried",
         "_dialled_anew",
         "_framing",
         "_heads",
         "_idle",
-        "_in_flight",
         "_interim",
-        "_is_event_stream",
-        "_is_failing",
         "_keeps_client",
-        "_looked",
         "_outgoing_header",
         "_pool",
-        "_pump",
-        "_pumped",
-        "_pumps_upload",
         "_response",
-        "_response_active",
         "_reuses_backend",
-        "_sent_at",
         "_session",
         "_slot",
         "_unread",
@@ -232,17 +183,24 @@ class Exchange:
         "client",
         "client_bytes",
         "context",
+        "dial_until",
         "dialler",
         "first_byte",
+        "has_event_stream",
         "head",
         "head_time",
+        "is_failing",
+        "looked_at",
+        "looked_like",
         "packed",
         "phase",
         "reason",
         "request_id",
+        "response_active",
         "response_size",
         "reused",
         "route",
+        "sent_at",
         "served_by",
         "started",
         "status",
@@ -271,7 +229,7 @@ class Exchange:
     _slot: Slot | None
     _outgoing_header: OutgoingProxyHeader | None
     _response: PassedBody | None
-    _pump: BoundedPump | None
+    _carried: CarriedBody | None
 
     def __init__(self, session: ExchangeOwner, context: HttpContext, began: float, started: float) -> None:
         self._session = session
@@ -282,17 +240,17 @@ class Exchange:
         self.head = self.target = self.route = self.client = self.packed = self.upload = None
         self.head_time = self.first_byte = self.request_id = self.reason = None
         self.served_by = self.backend = self.dialler = self._slot = self._outgoing_header = None
-        self._response = self._pump = None
+        self._response = self._carried = None
         self.cause = ""
         self.status = self.client_bytes = self.backend_bytes = self.response_size = 0
         self._framing = NO_BODY
         self._upgrade = self._unread = b""
-        self._dial_until = math.inf
-        self._sent_at = self._response_active = 0.0
-        self._interim = self._pumped = 0
+        self.dial_until = math.inf
+        self.sent_at = self.response_active = 0.0
+        self._interim = 0
         self.reused = self._reuses_backend = self._keeps_client = self._dialled_anew = False
-        self._is_event_stream = self._is_failing = self._pumps_upload = False
-        self._in_flight, self._looked = -1, -math.inf
+        self.has_event_stream = self.is_failing = False
+        self.looked_at, self.looked_like = -math.inf, -1
         context.registry.stats.requests_total += 1
 
     # The request
@@ -385,43 +343,39 @@ class Exchange:
             backend.transport.write(passed)
             if upload.whole:
                 self._request_whole(backend)
-            elif upload.body_left >= LONG:
-                self._pump_upload(upload, backend)
+            elif upload.long_body is not None:
+                self._carry_request(upload.long_body, backend)
         return rest
 
-    def _pump_upload(self, upload: Upload, backend: BackendHttpConnection) -> None:
+    def _carry_request(self, body: LengthBody, backend: BackendHttpConnection) -> None:
         """Let the kernel carry what is left of the body, where it can."""
-        client = self._session.client
-        if upload.keeps or client.stopped or client.limiter is not None or self._pump is not None:
+        client, upload = self._session.client, self.upload
+        assert upload is not None
+        if upload.keeps or client.stopped or client.limiter is not None or self._carried is not None:
             return
+        carried = CarriedBody(body, is_request=True)
+        if carried.start(client.transport, backend.transport, self.context.wheel, self._request_carried):
+            self._carried = carried
 
-        def on_done() -> None:
-            self._note_pumped()
-            self._pump = None
-            self._request_whole(backend)
+    def _request_carried(self) -> None:
+        self.count_carried()
+        self._carried = None
+        assert self.backend is not None
+        self._request_whole(self.backend)
 
-        self._pumped, self._pumps_upload = 0, True
-        self._pump = client.transport.pump_to(
-            backend.transport, upload.body_left, self.context.wheel, on_done
-        )
-
-    def _note_pumped(self) -> None:
-        """Take note of what has been carried past us."""
-        pump = self._pump
-        if pump is None:
+    def count_carried(self) -> None:
+        """Take note of what the kernel has carried."""
+        carried = self._carried
+        count = 0 if carried is None else carried.count()
+        if carried is None or not count:
             return
-        count, self._pumped = pump.carried - self._pumped, pump.carried
-        if not count:
-            return
-        if self._pumps_upload:
+        if carried.is_request:
             assert self.upload is not None
-            self.upload.passed(count, pump.active)
+            self.upload.active = carried.active
             self.client_bytes += count
         else:
-            assert isinstance(self._response, LengthBody)
-            self._response.passed(count)
+            self.response_active = carried.active
             self.backend_bytes += count
-            self._response_active = pump.active
 
     def _request_whole(self, backend: BackendHttpConnection) -> None:
         backend.transport.unregisterProducer()
@@ -464,7 +418,7 @@ class Exchange:
 
     def _dial(self) -> HttpDialler:
         context, pool = self.context, self._pool
-        self._dial_until = context.clock() + pool.dial_timeout
+        self.dial_until = context.clock() + pool.dial_timeout
         dialler = self.dialler = HttpDialler(
             pool,
             context.connector,
@@ -474,7 +428,7 @@ class Exchange:
             idle=self._idle,
             max_idle=self._max_idle,
         )
-        self._session.expect(self._dial_until)
+        self._session.expect(self.dial_until)
         return dialler
 
     def attempt_begins(self) -> None:
@@ -494,8 +448,8 @@ class Exchange:
 
     def left_queue(self, waited: float) -> None:
         """See ``dialler.Caller``."""
-        self._dial_until += waited
-        self._session.expect(self._dial_until)
+        self.dial_until += waited
+        self._session.expect(self.dial_until)
 
     def end(self, reason: EndReason) -> None:
         """See ``dialler.Caller``: no backend is left to be tried."""
@@ -534,10 +488,10 @@ class Exchange:
         outgoing = self._outgoing_header
         if outgoing is not None and pool.tls is None:
             data = outgoing.header + data
-        self._sent_at = now = self.context.clock()
+        self.sent_at = now = self.context.clock()
         if upload is None:
             connection.transport.write(data)
-            session.expect(now + self._response_timeout)
+            session.expect(now + self.response_timeout)
             return
         connection.transport.write(b"".join((data, *upload.kept)))
         if upload.is_full or not self._is_idempotent:
@@ -582,7 +536,7 @@ class Exchange:
         self.backend_bytes += len(data)
         if connection.limiter is not None:
             connection.limiter.read(len(data))
-        self._response_active = self.context.wheel.now
+        self.response_active = self.context.wheel.now
         if self.phase is AWAITING:
             self._read_heads(connection, data)
         else:
@@ -592,7 +546,7 @@ class Exchange:
         """Read 1xx responses, and the head of the final one."""
         assert self.head is not None
         if self.first_byte is None:
-            self.first_byte = self.context.clock() - self._sent_at
+            self.first_byte = self.context.clock() - self.sent_at
             assert self._slot is not None
             self._slot.answered()
         if self._unread:
@@ -661,9 +615,9 @@ class Exchange:
             self._response_whole()
             return
         self._response = body
-        if isinstance(body, LengthBody) and body.left >= LONG:
-            self._pump_response(body)
-        self._is_event_stream = is_event_stream(head)
+        if isinstance(body, LengthBody) and body.left >= carried_body.LONG:
+            self._carry_response(body)
+        self.has_event_stream = is_event_stream(head)
         if upload is not None:
             upload.keep_no_more()
         session.expect(self.due)
@@ -724,30 +678,29 @@ class Exchange:
             return
         if passed:
             self._session.client.transport.write(passed)
-        if isinstance(body, LengthBody) and body.left >= LONG:
-            self._pump_response(body)
+        if isinstance(body, LengthBody) and body.left >= carried_body.LONG:
+            self._carry_response(body)
         if body.whole:
             # The client has all of it: what came too much ends the connection to the backend only.
             self._reuses_backend = self._reuses_backend and not surplus
             self._response_whole()
 
-    def _pump_response(self, body: LengthBody) -> None:
+    def _carry_response(self, body: LengthBody) -> None:
         """Let the kernel carry what is left of the body, where it can."""
         session, backend = self._session, self.backend
         assert backend is not None
         is_uploading = self.upload is not None and not self.upload.whole
-        if is_uploading or session.is_full or backend.limiter is not None or self._pump is not None:
+        if is_uploading or session.is_full or backend.limiter is not None or self._carried is not None:
             return
+        carried = CarriedBody(body, is_request=False)
+        client = session.client.transport
+        if carried.start(backend.transport, client, self.context.wheel, self._response_carried):
+            self._carried = carried
 
-        def on_done() -> None:
-            self._note_pumped()
-            self._pump = None
-            self._response_whole()
-
-        self._pumped, self._pumps_upload = 0, False
-        self._pump = backend.transport.pump_to(
-            session.client.transport, body.left, self.context.wheel, on_done
-        )
+    def _response_carried(self) -> None:
+        self.count_carried()
+        self._carried = None
+        self._response_whole()
 
     def _response_whole(self) -> None:
         if self._keeps_client:
@@ -768,7 +721,7 @@ class Exchange:
 
     def connection_error(self, side: Peer) -> None:
         """See ``PeerOwner``: what came before it is still passed on, and ``lost`` follows."""
-        self._is_failing = True
+        self.is_failing = True
         self._session.expect(self.due)
 
     def lost(self, side: Peer, failure: Failure) -> None:
@@ -862,7 +815,7 @@ class Exchange:
 
     def _reach_again(self) -> None:
         self.phase = REACHING
-        self._dial_until = self.context.clock() + self._pool.dial_timeout
+        self.dial_until = self.context.clock() + self._pool.dial_timeout
         upload, client = self.upload, self._session.client
         if upload is not None and client.stopped and not upload.is_full:
             client.resumeProducing()
@@ -914,92 +867,46 @@ class Exchange:
     # Deadlines
 
     @property
-    def _response_timeout(self) -> float:
+    def response_timeout(self) -> float:
+        """Seconds that the backend may take to answer."""
         timeout = None if self.route is None else self.route.response_timeout
         return self._pool.http.response_timeout if timeout is None else timeout
 
     @property
-    def due(self) -> float:
-        """When the first deadline comes, by how things stand now."""
-        return self._deadline()[0]
-
-    def _deadline(self) -> tuple[float, RequestEvent, EndReason]:
-        """Give the first deadline that may come, what it is, and the end that it leads to.
-
-        The wheel's times may be one turn old.
-        """
-        http, upload, client = self.context.http, self.upload, self._session.client
-        self._note_pumped()
-        if self.phase is REACHING:
-            queued = self.dialler is None or self.dialler.queued
-            return math.inf if queued else self._dial_until, UNREACHED, EndReason.DIAL_TIMEOUT
-        since = self._sent_at if upload is None else max(self._sent_at, upload.active + RESOLUTION)
-        if upload is not None and not (upload.whole or upload.awaits_continue or self._holds_client):
-            pause = upload.active + RESOLUTION + http.body_timeout
-            return min(pause, upload.rate_due), REQUEST_LATE, EndReason.BODY_TIMEOUT
-        if self.phase is AWAITING:
-            return since + self._response_timeout, RESPONSE_LATE, EndReason.RESPONSE_TIMEOUT
-        timeouts, active = self.context.timeouts, self._response_active + RESOLUTION
-        # What came before a reset has less time to be passed on.
-        idle_timeout = timeouts.half_close_timeout if self._is_failing else timeouts.idle_timeout
-        if self._session.is_full or (
-            self._pump is not None and not self._pumps_upload and client.transport.full
-        ):
-            reason = EndReason.BACKEND_RESET if self._is_failing else EndReason.IDLE_TIMEOUT
-            return active + idle_timeout, STOPPED, reason
-        stall_timeout = idle_timeout if self._is_event_stream else self._pool.http.stall_timeout
-        return active + stall_timeout, RESPONSE_LATE, EndReason.STALL_TIMEOUT
+    def stall_timeout(self) -> float:
+        """Seconds that a response may pause; for a stream of events those that the frontend allows."""
+        return self.context.timeouts.idle_timeout if self.has_event_stream else self._pool.http.stall_timeout
 
     @property
-    def _holds_client(self) -> bool:
+    def holds_client(self) -> bool:
         """Whether the client cannot send, because the backend takes no more."""
-        backend = self.backend
-        if self._session.client.stopped:
-            return True
-        return (
-            self._pumps_upload and self._pump is not None and backend is not None and backend.transport.full
-        )
+        carried = self._carried
+        return self._session.client.stopped or (carried is not None and carried.is_request and carried.waits)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the response cannot go on, because the client takes no more."""
+        carried = self._carried
+        return self._session.is_full or (carried is not None and not carried.is_request and carried.waits)
+
+    @property
+    def side(self) -> HttpClient:
+        """The client's side."""
+        return self._session.client
+
+    @property
+    def due(self) -> float:
+        """When the first deadline comes, by how things stand now."""
+        return next_deadline(self).due
 
     def check(self, now: float) -> None:
         """End what has lasted too long.
 
         :param now: by the frontend's clock.
         """
-        due, event, reason = self._deadline()
-        if now < due:
-            return
-        if event is STOPPED and self._client_reads():
-            self._response_active = self._looked = now
-        elif event is REQUEST_LATE and not self._upload_is_late(now):
-            pass
-        elif self.phase is AWAITING and self.upload is not None and self._backend_reads(self.upload):
-            self.upload.active = self._looked = now
-        else:
-            self._happened(event, reason)
-
-    def _client_reads(self) -> bool:
-        """Whether the client has fetched something since the last look, though no byte could be passed on.
-
-        The first look since a byte was passed on only notes what there is to compare with.
-        """
-        before, self._in_flight = self._in_flight, self._session.client.in_flight()
-        return self._looked < self._response_active or self._in_flight != before
-
-    def _backend_reads(self, upload: Upload) -> bool:
-        """Whether the backend has fetched something of the body since the last look: it need not answer yet.
-
-        The first look since a byte was passed on only notes what there is to compare with.
-        """
-        assert self.backend is not None
-        before, self._in_flight = self._in_flight, self.backend.in_flight()
-        return self._in_flight > 0 and (self._looked < upload.active or self._in_flight != before)
-
-    def _upload_is_late(self, now: float) -> bool:
-        upload, http = self.upload, self.context.http
-        assert upload is not None
-        paused = now >= upload.active + RESOLUTION + http.body_timeout
-        stops = self._session.client.stops
-        return upload.is_too_slow(http.body_min_rate, now, stops) or paused
+        deadline = next_deadline(self)
+        if now >= deadline.due and not excuses(self, deadline, now):
+            self._happened(deadline.event, deadline.reason)
 
     # The end
 
@@ -1008,17 +915,17 @@ class Exchange:
 
         :param orderly: whether the backend has nothing to do any more.
         """
-        self._stop_pump()
+        self._stop_carrying()
         backend, self.backend = self.backend, None
         if backend is not None:
             backend.session = NOT_IN_USE
             backend.close(orderly)
 
-    def _stop_pump(self) -> None:
-        if self._pump is not None:
-            self._note_pumped()
-            pump, self._pump = self._pump, None
-            pump.stop()
+    def _stop_carrying(self) -> None:
+        if self._carried is not None:
+            self.count_carried()
+            carried, self._carried = self._carried, None
+            carried.stop()
 
     def _give_back(self, backend: BackendHttpConnection) -> None:
         """Keep a connection for the next request, if both messages are whole."""
@@ -1044,8 +951,8 @@ class Exchange:
         if body is not None:
             self.response_size = body.size
         if backend is not None:
-            # Behind bytes that a pump still holds, another request would overtake them.
-            is_whole = self._pump is None and (self.upload is None or self.upload.whole)
+            # Another request would overtake bytes that are still being carried.
+            is_whole = self._carried is None and (self.upload is None or self.upload.whole)
             if reason is EndReason.ANSWERED and is_whole:
                 self._give_back(backend)
             else:
@@ -1100,7 +1007,7 @@ class Exchange:
     @property
     def sent_after(self) -> float:
         """Seconds from its first byte to sending it to a backend."""
-        return self._sent_at - self.began
+        return self.sent_at - self.began
 
     @property
     def unique_id(self) -> str | None:

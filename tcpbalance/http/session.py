@@ -20,8 +20,9 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from tcpbalance.http.client_side import HttpClient, Then
 from tcpbalance.http.context import HttpContext
-from tcpbalance.http.exchange import Exchange, HttpClient, Then
+from tcpbalance.http.exchange import Exchange
 from tcpbalance.http.record import RequestRecord
 from tcpbalance.http.reported import own_report, reported
 from tcpbalance.http.request_record import request_record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tcpbalance.http import carried_body
 from tcpbalance.http.bodies import LengthBody, PassedBody
 from tcpbalance.http.refusals import too_large
 
@@ -52,15 +53,10 @@ class Upload:
         return self._body.size
 
     @property
-    def body_left(self) -> int:
-        """Bytes still to come, where that is known; else 0."""
-        return self._body.left if isinstance(self._body, LengthBody) else 0
-
-    def passed(self, count: int, now: float) -> None:
-        """Count bytes that the kernel has carried."""
-        assert isinstance(self._body, LengthBody)
-        self._body.passed(count)
-        self.active = now
+    def long_body(self) -> LengthBody | None:
+        """The body, where its length is known and much of it is still to come."""
+        body = self._body
+        return body if isinstance(body, LengthBody) and body.left >= carried_body.LONG else None
 
     @property
     def whole(self) -> bool:

@@ -20,7 +20,7 @@ from support.bulk_thresholds import bulk_comes_early
 from support.http_scene import HTTP_SCENES, ONE, TWO, HttpScene
 from support.memory_pipes import MemoryPipes
 from support.network import no_logged_failure
-from tcpbalance.http import exchange
+from tcpbalance.http import carried_body
 
 BOUND = 700 * 1024
 METHODS = [b"GET", b"PUT", b"POST"]
@@ -340,7 +340,7 @@ def play(
     **how: Any,
 ) -> None:
     with bulk_comes_early(), no_logged_failure(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exchange, "LONG", 5_000)
+        patch.setattr(carried_body, "LONG", 5_000)
         scene = kind([ONE, TWO], network=network, timeouts={"idle_timeout": 300.0}, **how)
         session = Play(scene, requests)
         for deed in deeds:

@@ -8,8 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from support.http_scene import GET, HELLO, ONE, TWO, HttpScene
+from tcpbalance.http.carried_body import CarriedBody
+from tcpbalance.http.client_side import HttpClient
 from tcpbalance.http.dialling import HttpDialler
-from tcpbalance.http.exchange import Exchange, HttpClient
+from tcpbalance.http.exchange import Exchange
 from tcpbalance.http.session import HttpSession
 from tcpbalance.http.tunnel import Tunnel
 from tcpbalance.http.upload import Upload
@@ -18,7 +20,17 @@ from tcpbalance.net.bounded_pump import BoundedPump
 
 MakeScene = Callable[..., HttpScene]
 
-KINDS = (HttpSession, Exchange, HttpClient, BackendHttpConnection, HttpDialler, Tunnel, Upload, BoundedPump)
+KINDS = (
+    HttpSession,
+    Exchange,
+    HttpClient,
+    BackendHttpConnection,
+    HttpDialler,
+    Tunnel,
+    Upload,
+    BoundedPump,
+    CarriedBody,
+)
 
 SIZE = 400_000
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % SIZE + b"a" * SIZE

@@ -1,0 +1,66 @@
+"""A body of known length that the kernel carries, past the request that it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tcpbalance.http.bodies import LengthBody
+from tcpbalance.net.bounded_pump import BoundedPump
+from tcpbalance.net.transport import Transport
+from tcpbalance.net.wheel import Wheel
+
+LONG = 256 * 1024
+"""Bytes of a body still to come from which on it pays to let the kernel carry them."""
+
+
+class CarriedBody:
+    """What is left of a body, on its way from one transport to another.
+
+    :param body: takes note of what has been carried.
+    :param is_request: whether it is that of the request, else that of the response.
+    :ivar active: when the last bytes were carried, by the wheel's clock.
+    """
+
+    __slots__ = ("_body", "_counted", "_pump", "_sink", "is_request")
+
+    _pump: BoundedPump | None
+
+    def __init__(self, body: LengthBody, is_request: bool) -> None:
+        self._body = body
+        self._counted = 0
+        self._pump = None
+        self._sink: Transport | None = None
+        self.is_request = is_request
+
+    def start(self, source: Transport, sink: Transport, wheel: Wheel, on_done: Callable[[], None]) -> bool:
+        """Begin.
+
+        :param on_done: called once all of it is out.
+        :returns: False where the bytes have to be passed on one by one.
+        """
+        self._sink = sink
+        self._pump = source.pump_to(sink, self._body.left, wheel, on_done)
+        return self._pump is not None
+
+    @property
+    def active(self) -> float:
+        """When the last bytes were carried, by the wheel's clock."""
+        assert self._pump is not None
+        return self._pump.active
+
+    @property
+    def waits(self) -> bool:
+        """Whether the side that it goes to takes no more."""
+        return self._sink is not None and self._sink.full
+
+    def count(self) -> int:
+        """Give how many bytes were carried since the last call."""
+        assert self._pump is not None
+        carried, self._counted = self._pump.carried - self._counted, self._pump.carried
+        self._body.passed(carried)
+        return carried
+
+    def stop(self) -> None:
+        """Carry nothing more; what is under way is lost."""
+        assert self._pump is not None
+        self._pump.stop()
