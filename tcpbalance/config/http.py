@@ -155,7 +155,7 @@ class PoolHttpConfig:
         converter=plain.sent_host,
         metadata=doc(
             'The `Host` header that backends get: `"client"`, the one that the client sent; `"backend"`, the '
-            "host and port of the backend's address; or this name."
+            "host and port of the backend's address (of a unix socket `localhost`); or this name."
         ),
     )
     idle: Duration = field(

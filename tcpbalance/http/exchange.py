@@ -298,7 +298,7 @@ class Exchange:
         :raises RequestRefused: it is none that is served.
         """
         context = self.context
-        route = self.route = find_route(context, head, target)
+        route = self.route = find_route(context, head, target, self._session.preread)
         if route is None:
             self._answer(EndReason.NO_ROUTE)
         elif route.pool is None:

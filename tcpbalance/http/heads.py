@@ -15,7 +15,7 @@ from tcpbalance.wire.http.rewrite import FieldEdits, RequestRewriter, ResponseRe
 from tcpbalance.wire.http.target import RequestTarget, without_prefix
 
 _server_lines = re.compile(rb"\n(?i:server):[^\n]*+").sub
-_request_id_lines = re.compile(rb"\n(?i:x-request-id):[^\n]*+").sub
+_request_id_lines = re.compile(rb"\n(?i:x[-_]request[-_]id):[^\n]*+").sub
 
 
 class _EditsWithoutServer(FieldEdits):
@@ -30,6 +30,11 @@ class _EditsWithoutServer(FieldEdits):
     def apply(self, lines: bytes) -> bytes:
         """See ``FieldEdits``."""
         return self._edits.apply(_server_lines(b"", lines))
+
+
+def _host_of(backend: Backend) -> bytes:
+    """Give the host of a backend; that of a unix socket is this machine."""
+    return b"localhost" if backend.address.is_unix else str(backend.address).encode("ascii")
 
 
 class RouteHeads:
@@ -70,10 +75,10 @@ class RouteHeads:
         """
         sent_host: bytes | None = None
         if host != "client":
-            sent_host = (str(backend.address) if host == "backend" else host).encode("ascii")
+            sent_host = _host_of(backend) if host == "backend" else host.encode("ascii")
         elif target.authority is None:
             # HTTP/1.0 has no host, and HTTP/1.1 always one.
-            sent_host = str(backend.address).encode("ascii")
+            sent_host = _host_of(backend)
         data = self._request.write(
             head,
             target,

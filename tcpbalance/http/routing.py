@@ -9,6 +9,8 @@ from tcpbalance.http.pages import Page
 from tcpbalance.http.refusals import RequestRefused, too_large
 from tcpbalance.http.routes import Route
 from tcpbalance.http.upload import Upload
+from tcpbalance.net.tls.facts import TlsFacts
+from tcpbalance.proxy.preread import Preread
 from tcpbalance.wire.http.framing import Framing
 from tcpbalance.wire.http.head import RequestHead
 from tcpbalance.wire.http.target import RequestTarget, routing_path
@@ -30,10 +32,14 @@ class RouteAnswer:
     extra: bytes = b""
 
 
-def find_route(context: HttpContext, head: RequestHead, target: RequestTarget) -> Route | None:
+def find_route(
+    context: HttpContext, head: RequestHead, target: RequestTarget, preread: Preread | None = None
+) -> Route | None:
     """Give the route of a request; None where there is none.
 
-    :raises RequestRefused: servers may take its path for several, or its method is none that is served.
+    :param preread: what is known of a client that had to send something first; else None.
+    :raises RequestRefused: servers may take its path for several, its method is none that is served, or the
+        client has shown a certificate for another route.
     """
     if head.method in _NOT_SERVED:
         raise RequestRefused(405, "method", _ALLOW)
@@ -43,7 +49,21 @@ def find_route(context: HttpContext, head: RequestHead, target: RequestTarget) -
         path, is_ambiguous = routing_path(path)
         if is_ambiguous and context.http.ambiguous_path == "reject":
             raise RequestRefused(400, "bad_target")
-    return routes.match(b"" if authority is None else authority.host, path, head.method, head)
+    host = b"" if authority is None else authority.host
+    route = routes.match(host, path, head.method, head)
+    if preread is not None and preread.tls is not None:
+        asked_for = _certified_for(preread.tls)
+        if asked_for not in (None, host) and routes.match(asked_for, path, head.method, head) is not route:
+            # RFC 9110, section 15.5.20. Without a certificate, proxies in front use one name for all hosts.
+            raise RequestRefused(421, "misdirected")
+    return route
+
+
+def _certified_for(tls: TlsFacts) -> bytes | None:
+    """Give the server name for which a client has shown a certificate; None where it has shown none."""
+    if tls.subject is None or tls.server_name is None:
+        return None
+    return tls.server_name.lower().encode("ascii")
 
 
 def fixed_answer(route: Route, target: RequestTarget) -> RouteAnswer:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from ipaddress import ip_network
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -13,11 +14,20 @@ from support.http_scene import GET, HELLO, ONE, TWO, HttpScene, only_for
 from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.config.route_values import RedirectTarget
+from tcpbalance.http.heads import RouteHeads
 from tcpbalance.http.pages import Page
 from tcpbalance.http.routes import FixedAnswer, Redirect, Route
+from tcpbalance.http.settings import HttpSettings
 from tcpbalance.net.addresses import packed
+from tcpbalance.net.tls.facts import TlsFacts
+from tcpbalance.pool.backend import Backend
 from tcpbalance.proxy.preread_settings import PrereadSettings
+from tcpbalance.wire.http.diagnose import HeadLimits
+from tcpbalance.wire.http.forwarded import ForwardedClient
+from tcpbalance.wire.http.framing import NO_BODY
+from tcpbalance.wire.http.head import RequestReader
 from tcpbalance.wire.http.rewrite import FieldEdits
+from tcpbalance.wire.http.target import read_target
 
 MakeScene = Callable[..., HttpScene]
 
@@ -138,7 +148,7 @@ def test_what_clients_say_of_themselves_does_not_count(make_scene: MakeScene) ->
     scene = make_scene(http={"send": ("x-forwarded", "x-real-ip", "x-request-id")})
     scene.connect(
         GET.replace(
-            b"\r\n\r\n", b"\r\nX-Forwarded-For: 192.0.2.9\r\nX-Real-IP: 1\r\nX-Request-Id: mine\r\n\r\n"
+            b"\r\n\r\n", b"\r\nX-Forwarded-For: 192.0.2.9\r\nX-Real-IP: 1\r\nX_Request_Id: mine\r\n\r\n"
         )
     )
     received = scene.connection.received
@@ -210,6 +220,48 @@ def test_a_bad_proxy_header_is_reset(make_scene: MakeScene) -> None:
     client = scene.connect(GET)
     (record,) = scene.records
     assert (record.reason.word, client.saw, scene.requests) == ("bad_proxy_header", "reset", [])
+
+
+def test_a_backend_on_a_unix_socket_is_localhost() -> None:
+    heads = RouteHeads(Route(), HttpSettings())
+    head = RequestReader(HeadLimits()).read(b"GET / HTTP/1.0\r\n\r\n")
+    assert head is not None
+    for host in ("client", "backend"):
+        written = heads.request(
+            head,
+            read_target(head),
+            NO_BODY,
+            ForwardedClient(b"http", 80, ("192.0.2.1",)),
+            Backend("unix:/run/app.sock"),
+            host=host,
+            request_id=None,
+            upgrade=b"",
+        )
+        assert b"\r\nHost: localhost\r\n" in written
+
+
+@pytest.mark.parametrize("subject", [None, "CN=client"])
+@pytest.mark.parametrize("name", [None, "B.example", "a.example", "other.example"])
+def test_a_certificate_that_was_shown_for_another_route_is_421(
+    make_scene: MakeScene, subject: str | None, name: str | None
+) -> None:
+    scene = make_scene(
+        routes=lambda pool: [
+            (only_for(hosts=("a.example",)), Route(name="a", answer=FixedAnswer(200, None))),
+            (only_for(hosts=("b.example", "c.example")), Route(name="b", answer=FixedAnswer(200, None))),
+        ]
+    )
+    client = scene.connect()
+    session: Any = next(iter(scene.frontend.registry.sessions))
+    tls = TlsFacts("TLSv1.3", "suite", name, None, subject, None)
+    session.preread = Mock(tls=tls, header=None, proxy=None, server_name=name)
+    scene.send(client, GET.replace(b"www.example.com", b"c.example"))
+    is_misdirected = subject is not None and name in {"a.example", "other.example"}
+    expected = "bad_request 421" if is_misdirected else "answered_here 200"
+    assert (scene.ends, client.saw) == ([expected], "open")
+    assert scene.request.cause == ("misdirected" if is_misdirected else "")
+    client.reset()
+    scene.run()
 
 
 def test_a_backend_is_chosen_by_the_client_that_is_reported_at_each_attempt(make_scene: MakeScene) -> None:

@@ -133,6 +133,14 @@ def test_edits() -> None:
     )
 
 
+def test_edits_reach_names_that_applications_take_for_the_same() -> None:
+    rewriter = RequestRewriter(ForwardedWriter(()), FieldEdits([(b"X-User", b"a")], [b"X-Debug", b"My_Own"]))
+    found = written(
+        b"GET / HTTP/1.1\r\nHost: a\r\nX_User: b\r\nx_debug: 1\r\nMy-Own: 2\r\nX-Debug.2: 3\r\n\r\n", rewriter
+    )
+    assert found == b"GET / HTTP/1.1\r\nHost: a\r\nX-Debug.2: 3\r\nX-User: a\r\n\r\n"
+
+
 @pytest.mark.parametrize("name", [b"a b", b"", b"Host", b"Content-Length", *FIXED_FIELDS])
 def test_what_cannot_be_edited(name: bytes) -> None:
     with pytest.raises(SettingError):

@@ -77,7 +77,12 @@ _has_date = re.compile(rb"\n(?i:date):").search
 
 
 def _dropper(names: Iterable[bytes]) -> re.Pattern[bytes]:
-    return re.compile(rb"\n(?i:" + b"|".join(map(re.escape, names)) + rb"):[^\n]*+")
+    return re.compile(rb"\n(?i:" + b"|".join(map(_like, names)) + rb"):[^\n]*+")
+
+
+def _like(name: bytes) -> bytes:
+    """Give an expression for a name and all that CGI, WSGI and PHP take for the same."""
+    return b"[-_]".join(map(re.escape, re.split(b"[-_]", name)))
 
 
 def field_line(name: bytes, value: bytes) -> bytes:
