@@ -714,7 +714,14 @@ class Exchange:
     def finished(self, side: Peer) -> None:
         """See ``PeerOwner``: the backend has finished sending."""
         side.finished = True
-        self._happened(BACKEND_FINISHED, EndReason.BACKEND_CLOSED, "closed")
+        self._backend_ended(side)
+
+    def _backend_ended(self, side: Peer) -> None:
+        if side.transport.may_be_cut:
+            # RFC 9112, section 9.8: a response until close is not whole then.
+            self._happened(BACKEND_LOST, EndReason.BACKEND_CLOSED, "no close_notify")
+        else:
+            self._happened(BACKEND_FINISHED, EndReason.BACKEND_CLOSED, "closed")
 
     def write_closed(self, side: Peer) -> None:
         """See ``PeerOwner``."""
@@ -729,7 +736,7 @@ class Exchange:
         side.gone = True
         error = failure.value
         if isinstance(error, ConnectionDone):
-            self._happened(BACKEND_FINISHED, EndReason.BACKEND_CLOSED, "closed")
+            self._backend_ended(side)
         elif isinstance(error, BROKEN_OFF):
             self._happened(BACKEND_LOST, EndReason.BACKEND_RESET, broken_cause(failure))
         else:

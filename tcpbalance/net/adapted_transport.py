@@ -56,6 +56,15 @@ class AdaptedTransport:
 
     # Reading
 
+    @property
+    def may_be_cut(self) -> bool:
+        """See ``Transport``; False where the transport is not Twisted's own, which cannot be asked."""
+        transport = _unwrapped(self._transport)
+        if not self.ends_by_close_notify or not isinstance(transport, FileDescriptor):
+            return False
+        # At a close_notify, Twisted's TLS closes the transport beneath; else that has closed by itself.
+        return not transport.disconnecting
+
     def pauseProducing(self) -> None:
         """See ``Transport``."""
         self._transport.pauseProducing()

@@ -139,6 +139,11 @@ class SocketTransport:
         """See ``Transport``."""
         return self.input.ending
 
+    @property
+    def may_be_cut(self) -> bool:
+        """See ``Transport``."""
+        return self._tls is not None and not self._tls.ended_in_order
+
     def pauseProducing(self) -> None:
         """See ``IPushProducer``."""
         self.input.paused = True

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import frozen
@@ -17,6 +19,7 @@ from support.daemon import Daemon
 from support.http_backend import content, http_backend, http_backend_process
 from support.process import run
 from support.programs import require
+from support.tls_peers import tls_peer
 from support.waiting import until
 
 NAME = "web.example"
@@ -137,6 +140,45 @@ def test_a_record_has_what_was_asked_for(site: Site) -> None:
     assert record is not None
     assert (record["method"], record["status"], record["reason"]) == ("GET", 200, "answered")
     assert record["user_agent"] == "tester"
+
+
+@pytest.mark.parametrize("data_path", ["auto", "portable"])
+def test_a_response_until_close_over_tls_is_whole_with_a_close_notify_alone(
+    tmp_path: Path, data_path: str
+) -> None:
+    authority = Authority.root()
+    issued = authority.issue(tmp_path, "backend", NAME)
+    authority.write(tmp_path / "root.pem")
+
+    def answer(sock: Any) -> None:
+        request = sock.recv(10_000)
+        sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + b"a" * 10_000)
+        if b"/whole" in request:
+            with contextlib.suppress(OSError):
+                sock.unwrap()
+
+    with tls_peer(answer, issued) as backend:
+        config = f'data_path = "{data_path}"\n'
+        config += '[frontends.web]\nmode = "http"\nlisten = "127.0.0.1:0"\npool = "web"\n'
+        config += f'[pools.web]\nbackends = ["{backend.address}"]\n'
+        config += f'[pools.web.tls]\nca = "root.pem"\nserver_name = "{NAME}"\n'
+        with Daemon(config, tmp_path) as daemon:
+            for version in ("0", "1"):
+                assert _until_close(daemon.port, f"/whole HTTP/1.{version}")
+                assert not _until_close(daemon.port, f"/cut HTTP/1.{version}")
+
+
+def _until_close(port: int, asked_for: str) -> bool:
+    """Fetch a response; give whether it looks whole."""
+    data = b""
+    with connect(port) as client:
+        client.sendall(f"GET {asked_for}\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        try:
+            while part := client.recv(100_000):
+                data += part
+        except ConnectionResetError:
+            return False
+    return data.endswith(b"\r\n0\r\n\r\n" if b"chunked" in data else b"a" * 10_000)
 
 
 def test_idle_clients_do_not_hold_up_the_end(tmp_path: Path) -> None:
