@@ -107,11 +107,29 @@ class ChunkWalker:
                 end = min(stop, at + self.left)
                 spans.append((at, end))
                 self.passed(end - at)
-                at = end
+                at = end if self.left else self._pass_whole_chunks(data, end, spans)
             else:
                 at = _STEPS[self._step](self, data, at)
         self.consumed = at
         return spans
+
+    def _pass_whole_chunks(self, data: bytes | bytearray, at: int, spans: list[Span]) -> int:
+        """Walk over the chunks behind the end of one, as far as they are all here: a body of many small ones
+        takes half as long by this.
+
+        :returns: where the first stands that is not.
+        """
+        before, body, stop = len(spans), 0, len(data)
+        while (line := _next_line(data, at)) is not None:
+            size, start = int(line[1], 16), line.end()
+            if not size or start + size > stop:
+                break
+            at = start + size
+            spans.append((start, at))
+            body += size
+        self.body += body
+        self.steps += len(spans) - before
+        return at
 
     def passed(self, count: int) -> None:
         """Count bytes of the chunk at hand that went past: spliced, they are not fed."""
