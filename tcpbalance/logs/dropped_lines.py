@@ -62,7 +62,7 @@ class DropReporter(Service):
 
 def _report(count: int) -> LogEvent:
     return {
-        "log_format": "{count} lines of the log were dropped",
+        "log_format": "lines of the log that were dropped: {count}",
         "count": count,
         "log_level": LogLevel.warn,
         "log_namespace": __name__,

@@ -133,7 +133,7 @@ def test_what_finds_the_pipe_full_is_dropped_and_counted(log: Log) -> None:
     assert log.received() == [text] * (sent - 1)
     log.say("after them")
     log.say("and after that")
-    assert log.received() == ["3 lines of the log were dropped", "after them", "and after that"]
+    assert log.received() == ["lines of the log that were dropped: 3", "after them", "and after that"]
 
 
 class Unshown:
@@ -151,7 +151,7 @@ def test_what_is_dropped_is_not_formatted_and_reported_without_a_further_line(lo
     assert set("".join(log.received())) == {"x"}
     log.send.report_dropped()
     log.send.report_dropped()
-    assert log.received() == ["2 lines of the log were dropped"]
+    assert log.received() == ["lines of the log that were dropped: 2"]
 
 
 @pytest.mark.parametrize("step", [1, 97, 1009, 2999])
@@ -226,7 +226,7 @@ def test_standard_error_is_not_waited_for_either(log: Log) -> None:
     with os.fdopen(reader) as lines:
         texts = [line.partition("] ")[2] for line in lines]
     assert texts == [
-        "2 lines of the log were dropped\n",
+        "lines of the log that were dropped: 2\n",
         f"worker (process {os.getpid()}): after them\n",
     ]
 

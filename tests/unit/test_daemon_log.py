@@ -249,7 +249,7 @@ def test_what_is_dropped_is_counted() -> None:
     log(event("after them"))
     log(event("and after that"))
     texts = [line.partition("] ")[2] for line in target.lines]
-    assert texts == ["2 lines of the log were dropped", "after them", "and after that"]
+    assert texts == ["lines of the log that were dropped: 2", "after them", "and after that"]
 
 
 def test_what_is_dropped_is_not_formatted() -> None:
@@ -260,7 +260,7 @@ def test_what_is_dropped_is_not_formatted() -> None:
         log(event("{what}", what=Unshown()))
     target.works = True
     log(event("after them"))
-    assert target.lines[0].endswith("2 lines of the log were dropped")
+    assert target.lines[0].endswith("lines of the log that were dropped: 2")
 
 
 def test_what_is_dropped_is_reported_also_where_no_further_line_comes() -> None:
@@ -277,7 +277,7 @@ def test_what_is_dropped_is_reported_also_where_no_further_line_comes() -> None:
     clock.advance(REPORTED_EVERY)
     clock.advance(REPORTED_EVERY)
     (line,) = target.lines
-    assert line.endswith("[tcpbalance.logs#warn] 1 lines of the log were dropped")
+    assert line.endswith("[tcpbalance.logs#warn] lines of the log that were dropped: 1")
     reporter.stopService()
     assert not clock.getDelayedCalls()
 
@@ -374,7 +374,8 @@ def test_a_slow_reader_costs_little_time_and_all_that_is_dropped_is_counted(
     slow.read += os.read(reader, 1 << 20)
     texts = [line.partition("] ")[2] for line in slow.read.decode().splitlines()]
     assert texts[-1] == "the last"
-    reports = [int(text.split()[0]) for text in texts if text.endswith(" lines of the log were dropped")]
+    said = "lines of the log that were dropped: "
+    reports = [int(text.removeprefix(said)) for text in texts if text.startswith(said)]
     assert len([text for text in texts if text.startswith("line ")]) == count - sum(reports)
     assert sum(reports) > 0
 
