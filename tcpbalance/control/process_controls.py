@@ -91,8 +91,8 @@ class ProcessControls:
 
     def sessions(self, query: SessionsQuery) -> Deferred[SessionsPage]:
         """See ``Controls``."""
-        listed = in_pieces(self._reactor, list_sessions(self._balancer.registries, query))
-        return listed.addCallback(lambda found: SessionsPage.of(query, [(ONLY_PROCESS, found)]))
+        listed = in_pieces(self._reactor, list_sessions(self._balancer.registries, ONLY_PROCESS, query))
+        return listed.addCallback(lambda found: SessionsPage.of(query, [found]))
 
     def session(self, session_id: SessionId) -> Deferred[dict[str, Any]]:
         """See ``Controls``."""

@@ -14,6 +14,10 @@ _ID = re.compile(r"([0-9a-f]{1,4})\.([0-9a-f]{1,16})\.([0-9a-f]{1,12})")
 _ADDRESS_BITS = 64
 _ADDRESS = (1 << _ADDRESS_BITS) - 1
 
+_KEY_DIGITS, _WORKER_DIGITS = 28, 4
+ORDER_DIGITS = _KEY_DIGITS + _WORKER_DIGITS
+"""Of an ``order_text``, which are hexadecimal."""
+
 
 @frozen(order=True)
 class SessionId:
@@ -35,6 +39,16 @@ class SessionId:
         worker, address, start = (int(part, 16) for part in match.groups())
         return cls(start << _ADDRESS_BITS | address, worker)
 
+    @classmethod
+    def of_order(cls, order: bytes) -> SessionId:
+        """Read one of ``order_text``."""
+        return cls(int(order[:_KEY_DIGITS], 16), int(order[_KEY_DIGITS:], 16))
+
+    @property
+    def order(self) -> str:
+        """See ``order_text``."""
+        return order_text(self.key, self.worker)
+
     def __str__(self) -> str:
         return id_text(self.key, self.worker)
 
@@ -42,6 +56,11 @@ class SessionId:
 def id_text(key: int, worker: int) -> str:
     """Write a session id; a list has thousands of them."""
     return f"{worker:x}.{key & _ADDRESS:x}.{key >> _ADDRESS_BITS:x}"
+
+
+def order_text(key: int, worker: int) -> str:
+    """Write a session id as text that is in the order of ``SessionId``."""
+    return f"{key:028x}{worker:04x}"
 
 
 def key_of(session: OpenSession) -> int:

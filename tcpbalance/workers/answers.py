@@ -26,9 +26,9 @@ from tcpbalance.control.report import (
 )
 from tcpbalance.control.session_id import SessionId
 from tcpbalance.control.sessions import (
-    ListedSession,
     ShownSession,
     end_session,
+    joined,
     list_sessions,
     look_at_session,
 )
@@ -57,6 +57,7 @@ class WorkerAnswers:
 
     :param reactor: IReactorTime.
     :param balancer: that is asked about.
+    :param place: the number of this worker.
     :param say: see above.
     """
 
@@ -64,14 +65,16 @@ class WorkerAnswers:
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, balancer: Balancer, say: SayWith) -> None:
+    def __init__(self, reactor: Any, balancer: Balancer, place: int, say: SayWith) -> None:
         self._reactor = reactor
         self._balancer = balancer
+        self._place = place
         self._say = say
         self._lag = LoopLag(reactor)
         self._lag.start()
         self._answers: dict[str, Callable[[Question], Generator[None, None, Iterable[object]]]] = {
             REPORT: self._report,
+            SESSIONS: self._sessions,
             **{about: partial(answer, balancer) for about, answer in _ANSWERS.items()},
         }
 
@@ -105,6 +108,11 @@ class WorkerAnswers:
         own = [process_entry(self._lag)] if scope.processes else []
         return report_items(chain(own, _without_status(entries)))
 
+    def _sessions(self, question: Question) -> Generator[None, None, Iterable[bytes]]:
+        query = read_sessions_query(question["query"])
+        lines = yield from list_sessions(self._balancer.registries, self._place, query)
+        return joined(lines)
+
     def _send(self, descriptor: int, content: Mapping[str, Any]) -> None:
         try:
             self._say(content, [descriptor])
@@ -118,10 +126,6 @@ def _without_status(entries: Iterable[Entry]) -> Iterator[Entry]:
         for name in OF_STATUS:
             counters.pop(name, None)
         yield key, counters
-
-
-def _sessions(balancer: Balancer, question: Question) -> Generator[None, None, Iterator[ListedSession]]:
-    return list_sessions(balancer.registries, read_sessions_query(question["query"]))
 
 
 def _look_at_session(balancer: Balancer, question: Question) -> Generator[None, None, list[ShownSession]]:
@@ -155,7 +159,6 @@ def _session_id(question: Question) -> SessionId:
 
 
 _ANSWERS: dict[str, Callable[[Balancer, Question], Generator[None, None, Iterable[object]]]] = {
-    SESSIONS: _sessions,
     LOOK_AT_SESSION: _look_at_session,
     END_SESSION: _end_session,
     FORGET_AFFINITY: _forget_affinity,

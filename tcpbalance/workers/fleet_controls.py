@@ -93,9 +93,7 @@ class FleetControls:
         """See ``Controls``."""
         answers = self._supervisor.questions.ask(SESSIONS, {"query": query.parameters})
         return answers.addCallback(
-            lambda found: SessionsPage.of(
-                query, [(worker.place, listed) for worker, listed in found.complete()]
-            )
+            lambda found: SessionsPage.of(query, [lines for _, lines in found.complete()])
         )
 
     def session(self, session_id: SessionId) -> Deferred[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Container, Generator, Iterable, Iterator, Mapping
+from io import BytesIO
 from itertools import count
 from typing import Any
 
@@ -42,11 +43,15 @@ WORKERS_ANSWER_WITHIN = 2.0
 LINES_AT_ONCE = 20
 """Lines of an answer that are read together, in a fifth of a millisecond."""
 
+LINE_BYTES_AT_ONCE = 32 * 1024
+"""Of lines that are only taken apart."""
+
 REPORT = "report"
 """What is asked for what a worker has counted, with the ``scope``; see ``report``."""
 
 SESSIONS = "sessions"
-"""What is asked for open sessions, with a ``query`` as ``read_sessions_query`` takes it."""
+"""What is asked for open sessions, with a ``query`` as ``read_sessions_query`` takes it. The answer
+consists of ``SessionLine``."""
 
 LOOK_AT_SESSION = "session"
 END_SESSION = "end_session"
@@ -65,14 +70,14 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 def write_answer(items: Iterable[object]) -> Generator[None, None, int]:
     """Put an answer where the supervisor reads it: it may be longer than a message. Works in pieces.
 
-    :param items: that it consists of; each is a line of JSON.
+    :param items: that it consists of; each is a line of JSON, or lines that are written already.
     :returns: a descriptor of memory.
     :raises OSError: the system has no more memory or descriptors.
     """
     descriptor = os.memfd_create("tcpbalance answer")
     with os.fdopen(os.dup(descriptor), "wb") as file:
         for item in items:
-            file.write(_encode(item).encode() + b"\n")
+            file.write(item if isinstance(item, bytes) else _encode(item).encode() + b"\n")
             yield
     return descriptor
 
@@ -84,6 +89,15 @@ def _read_answer(written: bytes) -> Generator[None, None, list[Any]]:
         items += json.loads(b"[%b]" % b",".join(lines[begin : begin + LINES_AT_ONCE]))
         yield
     return items
+
+
+def _read_lines(written: bytes) -> Generator[None, None, list[Any]]:
+    lines: list[Any] = []
+    file = BytesIO(written)
+    while some := file.readlines(LINE_BYTES_AT_ONCE):
+        lines += some
+        yield
+    return lines
 
 
 def _written(descriptor: int) -> bytes:
@@ -136,11 +150,13 @@ class Answers:
 class _AskedWorker:
     """One question to one worker.
 
+    :param about: what is asked.
     :param scope: of the report that is asked for; None where another thing is.
     """
 
-    def __init__(self, worker: ToWorker, scope: Scope | None) -> None:
+    def __init__(self, worker: ToWorker, about: str, scope: Scope | None) -> None:
         self.worker = worker
+        self.read = _read_lines if about == SESSIONS else _read_answer
         self.scope = scope
         self.answer: Deferred[Any] = Deferred()
         self.timeout: IDelayedCall | None = None
@@ -238,7 +254,7 @@ class Questions:
         except MessageError:
             return fail(ApiError(400, "too_long", "the parameters are too long"))
         question = self._asked[number] = _AskedWorker(
-            worker, Scope.read(more["scope"]) if about == REPORT else None
+            worker, about, Scope.read(more["scope"]) if about == REPORT else None
         )
         question.timeout = self._reactor.callLater(WORKERS_ANSWER_WITHIN, self._give_up, number)
         return question.answer.addCallback(lambda answer: (worker, answer))
@@ -254,9 +270,10 @@ class Questions:
     def note(self, worker: ToWorker, message: Message) -> None:
         """See ``SharedState``."""
         match message.content:
-            case {"answer": int(number)}:
+            case {"answer": int(number)} if number in self._asked:
                 # Its descriptors are closed when this returns.
-                items = in_pieces(self._reactor, _read_answer(_written(message.descriptors[0])))
+                read = self._asked[number].read
+                items = in_pieces(self._reactor, read(_written(message.descriptors[0])))
                 items.addCallback(self._take, worker, number)
             case {"no_answer": int(number)}:
                 self._settle(number, _failure(_failed(worker.place)))

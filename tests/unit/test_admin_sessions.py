@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
 import pytest
@@ -14,7 +15,14 @@ from twisted.internet.address import IPv4Address
 from tcpbalance.control.api_request import ApiError
 from tcpbalance.control.in_pieces import at_once
 from tcpbalance.control.session_id import SessionId, key_of
-from tcpbalance.control.sessions import SessionsPage, end_session, list_sessions, look_at_session, the_session
+from tcpbalance.control.sessions import (
+    LINES_A_RUN,
+    SessionsPage,
+    end_session,
+    list_sessions,
+    look_at_session,
+    the_session,
+)
 from tcpbalance.control.sessions_query import read_sessions_query
 from tcpbalance.control.timestamps import milliseconds
 from tcpbalance.net.addresses import ClientAddress
@@ -74,10 +82,7 @@ def began(*starts: float) -> list[FakeSession]:
 
 def page(query: dict[str, str], *workers: list[FakeSession]) -> Any:
     asked = read_sessions_query(query)
-    found = [
-        (worker, at_once(list_sessions(registries(*sessions), asked)))
-        for worker, sessions in enumerate(workers)
-    ]
+    found = [at_once(list_sessions(registries(*its), worker, asked)) for worker, its in enumerate(workers)]
     return json.loads(b"".join(SessionsPage.of(asked, found).body()))
 
 
@@ -126,6 +131,30 @@ def test_the_pages_together_have_each_session_once_in_the_order_of_their_starts(
         query["after"] = answer["next"]
     all_of_them = [SessionId(key(session), worker) for worker, its in enumerate(workers) for session in its]
     assert found == [str(one) for one in sorted(all_of_them)]
+
+
+@pytest.mark.parametrize("limit", [1, LINES_A_RUN - 1, 3 * LINES_A_RUN, 1000, 1500])
+def test_the_first_of_many_are_given_in_order_whatever_order_they_are_found_in(limit: int) -> None:
+    rng = random.Random(limit)
+    sessions = began(*(rng.uniform(1.0, 50.0) for _ in range(1000)))
+    answer = page({"limit": str(limit)}, sessions)
+    in_order = [str(SessionId(its, 0)) for its in sorted(key(session) for session in sessions)]
+    assert [entry["id"] for entry in answer["sessions"]] == in_order[:limit]
+    assert answer["next"] == (in_order[limit - 1] if limit < 1000 else None)
+
+
+def test_what_is_behind_a_whole_page_is_not_looked_into() -> None:
+    looked: list[float] = []
+
+    class Seen(FakeSession):
+        def facts(self) -> SessionFacts:
+            looked.append(self.its.started)
+            return self.its
+
+    sessions = [Seen(evolve(FACTS, started=start)) for start in range(1, 2001)]
+    registry: Any = FakeRegistry(sessions)  # type: ignore[arg-type]  # in this order
+    lines = at_once(list_sessions([registry], 0, read_sessions_query({"limit": "20"})))
+    assert (len(lines), len(looked)) == (21, 2 * LINES_A_RUN)
 
 
 def test_what_is_shown_as_the_start_is_in_the_same_order() -> None:

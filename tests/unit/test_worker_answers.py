@@ -30,7 +30,7 @@ def test_a_worker_that_fails_to_answer_says_so_at_once() -> None:
         assert not list(descriptors)
         said.append(content)
 
-    answers = WorkerAnswers(clock, balancer, say)
+    answers = WorkerAnswers(clock, balancer, 0, say)
     query = {"frontend": "web", "client": "192.0.2.1"}
     with capturedLogs() as logged:
         answers.note(Message({"question": 7, "about": EXPLAIN, "query": query}, ()))
