@@ -141,7 +141,7 @@ def test_edits_reach_names_that_applications_take_for_the_same() -> None:
     assert found == b"GET / HTTP/1.1\r\nHost: a\r\nX-Debug.2: 3\r\nX-User: a\r\n\r\n"
 
 
-@pytest.mark.parametrize("name", [b"a b", b"", b"Host", b"Content-Length", *FIXED_FIELDS])
+@pytest.mark.parametrize("name", [b"a b", b"", b"Host", b"Content-Length", *sorted(FIXED_FIELDS)])
 def test_what_cannot_be_edited(name: bytes) -> None:
     with pytest.raises(SettingError):
         FieldEdits([], [name])
