@@ -1,7 +1,8 @@
 """Work of the admin side in pieces, between which the reactor serves others.
 
 Where it is known whether others wait, as on the native data path, such work gives way as soon as they do, and
-leaves the processor to them for a while. Where it is not known, it goes on for some time in each turn.
+leaves the processor to them for a while; it pauses now and then in any case, for other processes. Where it is
+not known, it goes on for some time in each turn.
 """
 
 from __future__ import annotations
@@ -20,7 +21,12 @@ LOOKS_EVERY = 0.00005
 so long they wait for it at most."""
 
 PAUSES_FOR = 0.001
-"""Seconds for which work pauses where others wait: a short connection has several events in that time."""
+"""Seconds for which work pauses where it is known whether others wait, the shortest time of the reactor: a
+short connection has several events in that time."""
+
+WORK_BEFORE_PAUSE = 0.0015
+"""Seconds for which work goes on before it pauses while others do not wait. Other workers and backends may
+be on the same processors, and would wait for it without a pause."""
 
 GIVES_WAY_FOR = 0.002
 """Seconds for which work gives way to others that wait all the time."""
@@ -95,19 +101,18 @@ class _WorkInTurns:
         if look is None or others_wait is None:
             self._work(now + min(max(paused, WORK_IN_A_TURN), MAX_WORK_IN_A_TURN))
         elif not others_wait:
-            others_wait = self._work_until_others_wait(now + MAX_WORK_IN_A_TURN, look)
+            self._work_until_others_wait(now + WORK_BEFORE_PAUSE, look)
         elif paused >= GIVES_WAY_FOR:
             self._work(now + min(paused * SHARE, MAX_WORK_IN_A_TURN))
         if self._waiting:
-            reactor.callLater(PAUSES_FOR if others_wait else 0, self._take_turn, reactor)
+            reactor.callLater(0 if others_wait is None else PAUSES_FOR, self._take_turn, reactor)
 
-    def _work_until_others_wait(self, until: float, look: OthersWait) -> bool | None:
-        """Work for some time at most; give whether others wait."""
-        others_wait: bool | None = False
-        while not others_wait and self._waiting and (now := time.perf_counter()) < until:
+    def _work_until_others_wait(self, until: float, look: OthersWait) -> None:
+        """Work for some time at most."""
+        while self._waiting and (now := time.perf_counter()) < until:
             self._work(min(until, now + LOOKS_EVERY))
-            others_wait = look()
-        return others_wait
+            if look():
+                break
 
     def _work(self, until: float) -> None:
         """Work for some time, on each in its turn."""

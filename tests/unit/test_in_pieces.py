@@ -17,6 +17,7 @@ from tcpbalance.control.in_pieces import (
     MAX_WORK_IN_A_TURN,
     PAUSES_FOR,
     SHARE,
+    WORK_BEFORE_PAUSE,
     WORK_IN_A_TURN,
     give_way_to,
     in_pieces,
@@ -147,10 +148,18 @@ def others(scene: Scene) -> Others:
     return Others(scene)
 
 
-def test_while_no_others_wait_it_goes_on_and_the_reactor_has_its_turns(scene: Scene, others: Others) -> None:
-    scene.begin("a", 100)
-    assert scene.now == about(MAX_WORK_IN_A_TURN)
-    assert (scene.turn(), scene.paused) == (about(MAX_WORK_IN_A_TURN), 0)
+def test_while_no_others_wait_it_pauses_after_some_time(scene: Scene, others: Others) -> None:
+    done = scene.begin("a", 100)
+    assert scene.now == about(WORK_BEFORE_PAUSE)
+    assert (scene.turn(), scene.paused) == (about(WORK_BEFORE_PAUSE), PAUSES_FOR)
+    while scene.reactor.getDelayedCalls():
+        scene.turn()
+    assert done.result == "a"
+
+
+def test_short_work_is_done_without_a_pause_while_no_others_wait(scene: Scene, others: Others) -> None:
+    assert scene.begin("a", 20).result == "a"
+    assert not scene.reactor.getDelayedCalls()
 
 
 def test_others_wait_for_a_piece_and_then_it_leaves_them_the_processor(scene: Scene, others: Others) -> None:
@@ -159,7 +168,7 @@ def test_others_wait_for_a_piece_and_then_it_leaves_them_the_processor(scene: Sc
     assert scene.now == about(others.come_at)
     assert (scene.turn(), scene.paused) == (0, PAUSES_FOR)
     others.come_at = float("inf")
-    assert scene.turn() == about(MAX_WORK_IN_A_TURN)
+    assert scene.turn() == about(WORK_BEFORE_PAUSE)
 
 
 def test_it_does_not_begin_while_others_wait(scene: Scene, others: Others) -> None:
