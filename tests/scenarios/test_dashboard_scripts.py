@@ -231,10 +231,12 @@ def test_names_in_paths_are_escaped(page: Page) -> None:
 
 API = """
 window.requests = [];
+window.changes = {};
 window.fetch = async (path, { method = "GET", body }) => {
   const key = `${method} ${path.replace("api/v1/", "").split("?")[0]}`;
   window.requests.push(body ? [key, JSON.parse(body)] : [key]);
   const [status, answer] = await window.answers[key];
+  Object.assign(window.answers, window.changes[key]);
   return new Response(JSON.stringify(answer), { status });
 };
 null;
@@ -256,12 +258,19 @@ def whole(page: Page) -> Iterator[Page]:
         yield opened
 
 
+def as_answers(those: dict[str, Any]) -> dict[str, Any]:
+    """Give answers by what they are to; each name is a method and words of a path, such as `GET_bans`."""
+    return {name.replace("_", " ", 1).replace("_", "/"): [200, answer] for name, answer in those.items()}
+
+
 def answers(page: Page, **those: Any) -> None:
-    """Have the API answer; each name is a method and words of a path, such as `GET_bans`."""
-    page.evaluate(
-        "(those) => { window.answers = those; }",
-        {name.replace("_", " ", 1).replace("_", "/"): [200, answer] for name, answer in those.items()},
-    )
+    """Have the API answer."""
+    page.evaluate("(those) => { window.answers = those; }", as_answers(those))
+
+
+def answers_after(page: Page, request: str, **those: Any) -> None:
+    """Have the API answer in another way once this was asked for."""
+    page.evaluate("([request, those]) => { window.changes[request] = those; }", [request, as_answers(those)])
 
 
 def start(page: Page, call: str) -> None:
@@ -285,30 +294,40 @@ POOL = "{ name: 'web', backends: [] }"
 
 
 @pytest.mark.parametrize(
-    ("before", "state", "confirmed", "can_undo"),
+    ("before", "left", "state", "confirmed"),
     [
-        ("ready", "maintenance", "Maintenance", True),
-        ("maintenance", "ready", "Ready", True),
-        # The time of the drain would begin anew.
-        ("drain", "ready", "Ready", False),
-        ("drain", "drain", "Drain", False),
+        ("ready", None, "maintenance", "Maintenance"),
+        ("maintenance", None, "ready", "Ready"),
+        # The drain ends when it would have ended.
+        ("drain", 600, "ready", "Ready"),
     ],
 )
 def test_undo_goes_back_to_the_state_that_was_there_at_the_change(
-    whole: Page, before: str, state: str, confirmed: str, can_undo: bool
+    whole: Page, before: str, left: int | None, state: str, confirmed: str
 ) -> None:
-    answers(whole, GET_pools_web_backends_a={"admin_state": before}, PATCH_pools_web_backends_a={})
+    then = {"admin_state": before, "drain_deadline": left}
+    now = {"admin_state": state, "drain_deadline": None}
+    answers(whole, GET_pools_web_backends_a=then, PATCH_pools_web_backends_a=now)
     # What the row shows may be older.
     start(whole, f"acts.changeState({POOL}, {ROW}, '{state}')")
     confirm(whole, confirmed)
     expect(whole.get_by_role("button", name="Dismiss")).to_be_visible()
-    undo = whole.get_by_role("button", name="Undo")
-    expect(undo).to_have_count(1 if can_undo else 0)
-    if can_undo:
-        answers(whole, GET_pools_web_backends_a={"admin_state": state}, PATCH_pools_web_backends_a={})
-        undo.click()
-        expect(whole.get_by_role("region", name="What was done")).to_contain_text("Undone")
-        assert requests(whole)[-1] == ["PATCH pools/web/backends/a", {"state": before}]
+    answers(whole, GET_pools_web_backends_a=now, PATCH_pools_web_backends_a=then)
+    whole.get_by_role("button", name="Undo").click()
+    expect(whole.get_by_role("region", name="What was done")).to_contain_text("Undone")
+    path, change = requests(whole)[-1]
+    assert (path, change["state"]) == ("PATCH pools/web/backends/a", before)
+    if left is not None:
+        assert left - 5 <= change["deadline"] <= left
+
+
+def test_a_change_to_the_state_that_was_there_has_nothing_to_undo(whole: Page) -> None:
+    drained = {"admin_state": "drain", "drain_deadline": None}
+    answers(whole, GET_pools_web_backends_a=drained, PATCH_pools_web_backends_a=drained)
+    start(whole, f"acts.changeState({POOL}, {ROW}, 'drain')")
+    confirm(whole, "Drain")
+    expect(whole.get_by_role("button", name="Dismiss")).to_be_visible()
+    expect(whole.get_by_role("button", name="Undo")).to_have_count(0)
 
 
 def test_undo_goes_back_to_the_weight_that_was_there_at_the_change(whole: Page) -> None:
@@ -338,6 +357,7 @@ BAN = {"client": CLIENT, "frontend": "web", "until": "2026-01-01T00:10:00.001Z",
 )
 def test_undo_lifts_no_ban_of_another(whole: Page, now: list[Any], is_lifted: bool) -> None:
     answers(whole, GET_bans={"bans": [], "total": 0}, POST_bans=BAN)
+    answers_after(whole, "POST bans", GET_bans={"bans": [BAN], "total": 1})
     start(whole, f"acts.ban('{CLIENT}')")
     confirm(whole, "Ban")
     undo = whole.get_by_role("button", name="Undo")
@@ -347,6 +367,19 @@ def test_undo_lifts_no_ban_of_another(whole: Page, now: list[Any], is_lifted: bo
     said = "is banned no longer" if is_lifted else "could not be undone"
     expect(whole.get_by_role("region", name="What was done")).to_contain_text(said)
     assert ([f"DELETE bans/{CLIENT}"] in [each[:1] for each in requests(whole)]) == is_lifted
+
+
+def test_undo_goes_back_to_the_ban_that_was_there(whole: Page) -> None:
+    answers(whole, GET_bans={"bans": [BAN], "total": 1}, POST_bans=BAN)
+    longer = {**BAN, "until": "2026-01-01T02:00:00.000Z", "seconds": 7200}
+    answers_after(whole, "POST bans", GET_bans={"bans": [longer], "total": 1})
+    start(whole, f"acts.ban('{CLIENT}')")
+    confirm(whole, "Ban")
+    whole.get_by_role("button", name="Undo").click()
+    expect(whole.get_by_role("region", name="What was done")).to_contain_text("is banned for")
+    path, change = requests(whole)[-1]
+    assert (path, change["client"], change["replace"]) == ("POST bans", CLIENT, True)
+    assert 590 <= float(str(change["for"]).removesuffix("s")) <= 600
 
 
 def test_a_ban_of_a_client_that_was_banned_cannot_be_undone(whole: Page) -> None:

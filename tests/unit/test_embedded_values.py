@@ -423,7 +423,7 @@ def test_two_frontends_of_one_name() -> None:
 
 def test_a_form_of_the_access_log_that_nobody_knows() -> None:
     with pytest.raises(
-        SettingError, match=r'^access log -: format must be one of "text" or "json", got "xml"$'
+        SettingError, match=r'^access log -: format must be one of "text", "json" or "combined", got "xml"$'
     ):
         AccessLog("-", "xml", Clock())
 
