@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
+pytest.importorskip("bench", reason="bench/ is in the tree, not in the wheel")
+
 import os
 import subprocess
 import sys
-
-import pytest
 
 from bench.errors import Failed
 from bench.usage import memory, memory_alone
