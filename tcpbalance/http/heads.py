@@ -11,25 +11,10 @@ from tcpbalance.pool.backend import Backend
 from tcpbalance.wire.http.forwarded import ForwardedClient, ForwardedWriter
 from tcpbalance.wire.http.framing import NO_BODY, Framing
 from tcpbalance.wire.http.head import RequestHead, ResponseHead
-from tcpbalance.wire.http.rewrite import FieldEdits, RequestRewriter, ResponseRewriter
+from tcpbalance.wire.http.rewrite import RequestRewriter, ResponseRewriter
 from tcpbalance.wire.http.target import RequestTarget, without_prefix
 
-_server_lines = re.compile(rb"\n(?i:server):[^\n]*+").sub
 _request_id_lines = re.compile(rb"\n(?i:x[-_]request[-_]id):[^\n]*+").sub
-
-
-class _EditsWithoutServer(FieldEdits):
-    """The edits of a route, for a frontend that does not show what the backends run."""
-
-    __slots__ = ("_edits",)
-
-    def __init__(self, edits: FieldEdits) -> None:
-        super().__init__()
-        self._edits = edits
-
-    def apply(self, lines: bytes) -> bytes:
-        """See ``FieldEdits``."""
-        return self._edits.apply(_server_lines(b"", lines))
 
 
 def _host_of(backend: Backend) -> bytes:
@@ -50,7 +35,7 @@ class RouteHeads:
         self._prefix = route.strip_prefix
         edits = route.response_headers
         if settings.server_header == "remove":
-            edits = _EditsWithoutServer(edits)
+            edits = edits.removing(b"Server")
         send = [field for field in settings.send if field != "x-request-id"]
         self._request = RequestRewriter(ForwardedWriter(send), route.request_headers)
         self._response = ResponseRewriter(edits)
