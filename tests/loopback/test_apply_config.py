@@ -16,6 +16,7 @@ from twisted.internet import reactor as global_reactor
 from twisted.logger import Logger, capturedLogs, formatEvent
 
 from support.apply_case import ApplyCase
+from support.ports import free_port
 from support.sockets import port_of, until
 from support.unfinished_probe import UnfinishedProbe
 from tcpbalance import (
@@ -161,11 +162,8 @@ class ApplyConfigTests(ApplyCase):
         assert await self.answer(self.client(balancer, "api")) == "a"
 
     async def test_a_frontend_of_another_name_keeps_its_socket_and_the_clients_that_wait(self) -> None:
-        balancer = await self.running(self.config())
-        (host,) = balancer.listens_on("web")
-        fixed = {"listen": f"127.0.0.1:{port_of(host)}"}
-        balancer.apply(self.config({"web": {"listen": "127.0.0.2:0"}}))
-        balancer.apply(self.config({"web": fixed}))
+        fixed = {"listen": f"127.0.0.1:{free_port()}"}
+        balancer = await self.running(self.config({"web": fixed}))
         old = self.client(balancer)
         assert await self.answer(old) == "a"
         waiting = self.client(balancer)

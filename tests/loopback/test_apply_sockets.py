@@ -21,7 +21,7 @@ from twisted.internet import reactor as global_reactor
 from twisted.logger import capturedLogs, formatEvent
 
 from support.apply_case import ApplyCase
-from support.sockets import port_of
+from support.ports import free_port
 from tcpbalance import Balancer, ListenError, SocketConfig
 from tcpbalance.config.paths import FileMode, GroupName, UserName
 from tcpbalance.environment import PassedDescriptor
@@ -189,10 +189,8 @@ class ApplySocketsTests(ApplyCase):
             balancer.apply(self.config({"web": {"listen": listen, "socket": wrong}}))
 
     async def test_an_address_moves_to_a_frontend_with_other_options(self) -> None:
-        balancer = await self.running(self.config({"web": {"listen": "127.0.0.2:0"}}))
-        (host,) = balancer.listens_on("web")
-        fixed = {"listen": f"127.0.0.1:{port_of(host)}"}
-        balancer.apply(self.config({"web": {}, "old": fixed}))
+        fixed = {"listen": f"127.0.0.1:{free_port()}"}
+        balancer = await self.running(self.config({"web": {}, "old": fixed}))
         other = {**fixed, "socket": SocketConfig(keepalive=30), "backlog": 9}
         balancer.apply(self.config({"web": other}))
         assert (await self.options(balancer))[0]["keepalive idle"] == 30
