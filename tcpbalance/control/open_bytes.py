@@ -1,8 +1,8 @@
 """Bytes of open sessions, which the counters of frontends and backends get only when a session ends.
 
 A report has both together, so that a long transfer shows while it goes on. Such a sum never goes down: what
-is counted and which sessions are open is found out in one turn; their bytes are read in later ones, even
-where a session has ended by then.
+is counted and which sessions are open is found out in one turn; their bytes are read in later ones, of what
+has carried them then, even where that has ended.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 
 from tcpbalance.pool.backend import Backend
-from tcpbalance.proxy.registry import OpenSession, SessionRegistry
+from tcpbalance.proxy.registry import BytesCarrier, OpenSession, SessionRegistry
 
 SESSIONS_AT_ONCE = 50
 """Sessions that are looked at while others wait: some 20 microseconds."""
@@ -33,19 +33,19 @@ def by_backend(
     return found
 
 
-def of_backend(backend: Backend, sessions: ByBackend) -> list[OpenSession]:
-    """Give the sessions that a backend has answered, so that they stay with it, and that are not over."""
+def of_backend(backend: Backend, sessions: ByBackend) -> list[BytesCarrier]:
+    """Give what a backend has answered, so that it stays with it, and is not over."""
     its = sessions.get(backend, ())
-    return [each for each in its if not each.over and each.served_by is backend and each.carried[1]]
+    return [each.carrier for each in its if not each.over and each.served_by is backend and each.carried[1]]
 
 
-def add_open(counters: dict[str, int], sessions: Iterable[OpenSession]) -> Generator[None, None, None]:
-    """Add the bytes of sessions to counters, in pieces.
+def add_open(counters: dict[str, int], carriers: Iterable[BytesCarrier]) -> Generator[None, None, None]:
+    """Add the bytes of sessions and requests to counters, in pieces.
 
-    :param counters: made in the turn in which this begins, without these sessions.
+    :param counters: made in the turn in which this begins, without these bytes.
     """
-    for count, session in enumerate(sessions, start=1):
-        from_client, from_backend = session.carried
+    for count, carrier in enumerate(carriers, start=1):
+        from_client, from_backend = carrier.carried
         counters["bytes_in"] += from_client
         counters["bytes_out"] += from_backend
         if count % SESSIONS_AT_ONCE == 0:

@@ -131,8 +131,8 @@ def report_of(
             stats = factory.stats
             counters = stats.snapshot()
             # A reload may have left sessions of the frontend to an earlier registry.
-            sessions = [each for it in registries if it.stats is stats for each in it.sessions]
-            yield from add_open(counters, sessions)
+            open_now = [each.carrier for it in registries if it.stats is stats for each in it.sessions]
+            yield from add_open(counters, open_now)
             entries.append(((FRONTEND, name), counters))
             yield
     wanted = [pool for pool in pools if scope.has_pool(pool.name)]

@@ -1006,6 +1006,11 @@ class Exchange:
         return STATE_NAMES[self.phase]
 
     @property
+    def carried(self) -> tuple[int, int]:
+        """See ``registry.BytesCarrier``."""
+        return self.client_bytes, self.backend_bytes
+
+    @property
     def buffered(self) -> int:
         """Bytes that are held for either side, beyond what the client's transport holds."""
         kept = 0 if self.upload is None else self.upload.kept_size

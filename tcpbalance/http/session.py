@@ -40,6 +40,7 @@ from tcpbalance.proxy.phases import AT_ONCE
 from tcpbalance.proxy.preread import Preread
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
+from tcpbalance.proxy.registry import BytesCarrier
 from tcpbalance.wire.http.errors import BadRequest
 from tcpbalance.wire.http.forwarded import ForwardedClient
 from tcpbalance.wire.http.head import RequestHead, RequestReader
@@ -213,8 +214,12 @@ class HttpSession:
     @property
     def carried(self) -> tuple[int, int]:
         """See ``registry.OpenSession``."""
-        exchange = self._exchange
-        return (0, 0) if exchange is None else (exchange.client_bytes, exchange.backend_bytes)
+        return (0, 0) if self._exchange is None else self._exchange.carried
+
+    @property
+    def carrier(self) -> BytesCarrier:
+        """See ``registry.OpenSession``."""
+        return self if self._exchange is None else self._exchange
 
     def can_move(self, idle_for: float) -> bool:
         """See ``registry.OpenSession``: between two requests, it has no backend."""

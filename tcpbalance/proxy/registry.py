@@ -38,6 +38,15 @@ _WARNED_OF = (
 """Reasons that the operator is warned of, whether or not there is an access log."""
 
 
+class BytesCarrier(Protocol):
+    """What bytes are counted by, until its end adds them to the counters."""
+
+    @property
+    def carried(self) -> tuple[int, int]:
+        """Bytes received from the client, and from the backend; they stay when it has ended."""
+        ...
+
+
 class OpenSession(Protocol):
     """What the registry knows of a session."""
 
@@ -83,6 +92,11 @@ class OpenSession(Protocol):
     def carried(self) -> tuple[int, int]:
         """Bytes received from the client, and from the backend, which its end adds to the counters; none
         while its pool is not known."""
+        ...
+
+    @property
+    def carrier(self) -> BytesCarrier:
+        """What has these bytes: the session, or the one of its requests that is under way."""
         ...
 
     def facts(self) -> SessionFacts:

@@ -66,6 +66,7 @@ from tcpbalance.proxy.phases import (
 from tcpbalance.proxy.preread import Preread
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
+from tcpbalance.proxy.registry import BytesCarrier
 from tcpbalance.proxy.relay import carry, join, part
 from tcpbalance.proxy.replay_buffer import ReplayBuffer
 
@@ -207,6 +208,11 @@ class Session:
         if self._pool is None:
             return 0, 0
         return self.client.received, 0 if self.backend is None else self.backend.received
+
+    @property
+    def carrier(self) -> BytesCarrier:
+        """See ``registry.OpenSession``."""
+        return self
 
     def facts(self) -> SessionFacts:
         """See ``registry.OpenSession``."""
