@@ -67,6 +67,8 @@ class FrontendService(SteppedService):
     :param pools: the services of the pools that it waits for.
     :param spare: sockets that other frontends are about to close; None for none.
     :param lists: what has been made of its ``access`` already; None to make it.
+    :param replaces: the service of the frontend so far, which cannot become this one: what is
+        known of clients goes on. None where there is none.
     :raises SettingError: Twisted does not take the description of an endpoint.
     :raises DenyFileError: the deny file has mistakes.
     :ivar factory: serves the clients.
@@ -86,6 +88,7 @@ class FrontendService(SteppedService):
         pools: Sequence[PoolService],
         spare: SpareSockets | None = None,
         lists: Access | None = None,
+        replaces: FrontendService | None = None,
     ) -> None:
         self.frontend = frontend
         self._shared = shared
@@ -95,8 +98,9 @@ class FrontendService(SteppedService):
         self._awaited: object = None
         self._connector = shared.connector_with(SocketOptions.of(frontend.socket))
         self.opened: Deferred[None] = succeed(None)
-        self._admission = FrontendAdmission(shared, frontend, lists, self._admit)
-        self.factory = _factory_of(frontend)(
+        before = None if replaces is None else replaces._admission
+        self._admission: FrontendAdmission = FrontendAdmission(shared, frontend, lists, self._admit, before)
+        self.factory: FrontendFactory = _factory_of(frontend)(
             shared.reactor,
             frontend.pool,
             name=frontend.name,
@@ -148,7 +152,7 @@ class FrontendService(SteppedService):
         with naming(self.frontend):
             _try_dial_options(self.frontend)
             self.listening.prepare()
-        self._admission.share_bans()
+        self._admission.prepare()
 
     def give_back(self) -> Deferred[None]:
         """Give all addresses back.
@@ -160,6 +164,8 @@ class FrontendService(SteppedService):
 
     def begin(self) -> None:
         """Accept clients as soon as the backends are known."""
+        self._admission.begin()
+        self._reloader.watch(self._files())
         self._reloader.startService()
         self.opened = Deferred()
         if self._shared.hand_over is not None:

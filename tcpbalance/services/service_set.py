@@ -205,7 +205,7 @@ class ServiceSet:
         if has_predecessor and not self._parent.running:
             # A predecessor serves until all frontends are open, and goes on where the last of them fails.
             awaited = list(pools.values())
-        return FrontendService(self._shared, frontend, awaited, spare, lists.get(frontend.name))
+        return FrontendService(self._shared, frontend, awaited, spare, lists.get(frontend.name), present)
 
     # Retiring
 

@@ -63,6 +63,20 @@ class ApplyConfigTests(ApplyCase):
         stats = balancer.factories["web"].stats
         await until(reactor, lambda: stats.ended == {EndReason.CLIENT_CLOSED: 1})
 
+    async def test_another_mode_knows_the_connections_that_clients_have(self) -> None:
+        limits = LimitsConfig(connections_per_client=1)
+        balancer = await self.running(self.config({"web": {"limits": limits}}))
+        old = self.client(balancer)
+        assert await self.answer(old) == "a"
+        balancer.apply(self.config({"web": {"mode": "http", "limits": limits}}))
+        assert await self.answer(self.client(balancer)) == ""
+        balancer.apply(self.config({"web": {"limits": limits}}))
+        assert await self.answer(self.client(balancer)) == ""
+        old.close()
+        admission = balancer.admissions["web"]
+        await until(reactor, lambda: not list(admission.clients.open_counts()))
+        assert await self.answer(self.client(balancer)) == "a"
+
     async def test_an_equal_one_changes_nothing(self) -> None:
         config = self.config(web=self.pool("ab", health=HealthConfig(check="tcp", probe=TcpProbe())))
         balancer = await self.running(config)
@@ -281,6 +295,21 @@ class ApplyConfigTests(ApplyCase):
         balancer.apply(self.config({"web": {"access": access, "limits": limits}}))
         await until(reactor, lambda: not self.denies(balancer))
 
+    async def test_a_deny_file_that_changes_after_another_mode_has_come(self) -> None:
+        file = self.deny_file("192.0.2.0/24\n")
+        access = AccessConfig(deny_file=FilePath(file))
+        balancer = await self.running(self.config({"web": {"access": access}}))
+        for limits in (None, LimitsConfig(connections=9), LimitsConfig(connections_per_client=9)):
+            keys = {"access": access, "mode": "http", "limits": limits}
+            balancer.apply(self.config({"web": keys}))
+            file.write_text("127.0.0.0/8\n")
+            balancer.reload_files()
+            await until(reactor, lambda: self.denies(balancer))
+            file.write_text("192.0.2.0/24 # and no other\n")
+            balancer.reload_files()
+            await until(reactor, lambda: not self.denies(balancer))
+            balancer.apply(self.config({"web": {**keys, "mode": "tcp"}}))
+
     async def test_a_new_pool_without_a_backend_is_reported_when_it_is_applied(self) -> None:
         balancer = await self.running(self.config())
         gone = BackendConfig(address=self.servers["b"], state="maintenance")
@@ -316,8 +345,9 @@ class ApplyConfigTests(ApplyCase):
         balancer = await self.running(self.config({"web": {"access": access}}))
         file.unlink()
         for limits in (LimitsConfig(connections_per_client=5), LimitsConfig(connections_per_client=6), None):
-            balancer.apply(self.config({"web": {"access": access, "limits": limits}}))
-            assert self.denies(balancer)
+            for mode in ("tcp", "http"):
+                balancer.apply(self.config({"web": {"access": access, "limits": limits, "mode": mode}}))
+                assert self.denies(balancer)
 
     async def test_what_was_given_up_is_held_no_longer(self) -> None:
         health = HealthConfig(check="tcp", probe=TcpProbe())

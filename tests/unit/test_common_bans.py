@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from attrs import evolve
 from hypothesis import given
@@ -19,7 +19,11 @@ from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.pools import BackendConfig, PoolConfig
 from tcpbalance.workers.sent_bans import BANS_A_MESSAGE, Bans
 
-ANNE, BOB = b"\xc0\0\2\1", bytes(range(16))
+ANNE, BOB, EVE = b"\xc0\0\2\1", bytes(range(16)), b"\xc0\0\2\2"
+
+Mode = Literal["tcp", "http"]
+
+MODES: tuple[Mode, ...] = ("http", "tcp")
 
 
 def a_config(**limits: Any) -> Config:
@@ -149,6 +153,69 @@ def test_other_limits_keep_the_bans() -> None:
     fleet.apply(a_config(ban_for=70.0))
     fleet.kill(0)
     assert is_banned(fleet, ANNE) == [True, True]
+    fleet.stop()
+
+
+def with_mode(config: Config, mode: Mode, **keys: Any) -> Config:
+    table = evolve(config.frontends["web"], mode=mode, **keys)
+    return evolve(config, frontends={"web": table})
+
+
+def test_another_mode_keeps_all_bans() -> None:
+    fleet = Fleet(a_config())
+    ban(fleet, 0, ANNE)
+    fleet.bans.ban_for("web", network_key(BOB, 64), 60.0)
+    fleet.run()
+    for mode in MODES:
+        fleet.apply(with_mode(a_config(), mode))
+        assert is_banned(fleet, ANNE) == [True, True]
+        assert is_banned(fleet, BOB) == [True, True]
+        ban(fleet, 1, EVE)
+        assert is_banned(fleet, EVE) == [True, True]
+        fleet.bans.lift_ban("web", EVE)
+        fleet.run()
+        assert is_banned(fleet, EVE) == [False, False]
+    fleet.stop()
+
+
+def test_another_mode_with_other_limits_keeps_those_of_operators() -> None:
+    fleet = Fleet(a_config())
+    fleet.bans.ban_for("web", network_key(ANNE, 32), 60.0)
+    fleet.run()
+    fleet.apply(with_mode(a_config(), "http", limits=None))
+    assert is_banned(fleet, ANNE) == [True, True]
+    assert is_banned(fleet, BOB) == [False, False]
+    fleet.bans.lift_ban("web", network_key(ANNE, 32))
+    fleet.run()
+    assert is_banned(fleet, ANNE) == [False, False]
+    fleet.stop()
+
+
+def test_a_change_to_another_mode_that_is_abandoned_leaves_the_bans_as_they_were() -> None:
+    fleet = Fleet(a_config())
+    ban(fleet, 0, ANNE)
+    for worker in fleet.workers:
+        prepared = worker.balancer.prepare_config(with_mode(a_config(), "http"))
+        worker.balancer.prepare_change(prepared).abandon()
+    fleet.bans.lift_ban("web", ANNE)
+    ban(fleet, 1, EVE)
+    fleet.bans.ban_for("web", network_key(BOB, 64), 60.0)
+    fleet.run()
+    assert is_banned(fleet, ANNE) == [False, False]
+    assert is_banned(fleet, EVE) == [True, True]
+    assert is_banned(fleet, BOB) == [True, True]
+    fleet.stop()
+
+
+def test_bans_that_come_while_another_mode_is_prepared_hold() -> None:
+    fleet = Fleet(a_config())
+    balancer = fleet.workers[0].balancer
+    change = balancer.prepare_change(balancer.prepare_config(with_mode(a_config(), "http")))
+    fleet.bans.ban_for("web", network_key(BOB, 64), 60.0)
+    ban(fleet, 1, ANNE)
+    change.commit()
+    assert is_banned(fleet, ANNE) == [True, True]
+    assert is_banned(fleet, BOB) == [True, True]
     fleet.stop()
 
 
