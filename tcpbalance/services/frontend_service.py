@@ -67,8 +67,8 @@ class FrontendService(SteppedService):
     :param pools: the services of the pools that it waits for.
     :param spare: sockets that other frontends are about to close; None for none.
     :param lists: what has been made of its ``access`` already; None to make it.
-    :param replaces: the service of the frontend so far, which cannot become this one: what is
-        known of clients goes on. None where there is none.
+    :param replaces: the service of the frontend so far, which cannot become this one: counters go on, and
+        so does what is known of clients. None where there is none.
     :raises SettingError: Twisted does not take the description of an endpoint.
     :raises DenyFileError: the deny file has mistakes.
     :ivar factory: serves the clients.
@@ -113,6 +113,7 @@ class FrontendService(SteppedService):
             clock=shared.clock,
             wall_clock=shared.wall_clock,
             rng=shared.rng,
+            stats=None if replaces is None else replaces.factory.stats,
             shared_limit=None if shared.load is None else shared.load.frontend(frontend.name),
             debug=shared.debug,
         )

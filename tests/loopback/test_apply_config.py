@@ -63,6 +63,20 @@ class ApplyConfigTests(ApplyCase):
         stats = balancer.factories["web"].stats
         await until(reactor, lambda: stats.ended == {EndReason.CLIENT_CLOSED: 1})
 
+    async def test_another_mode_goes_on_counting(self) -> None:
+        balancer = await self.running(self.config())
+        old = self.client(balancer)
+        assert await self.answer(old) == "a"
+        stats = balancer.factories["web"].stats
+        for mode in ("http", "tcp"):
+            balancer.apply(self.config({"web": {"mode": mode}}))
+            assert balancer.factories["web"].stats is stats
+        assert await self.visited(balancer) == "a"
+        old.close()
+        await until(reactor, lambda: stats.ended == {EndReason.CLIENT_CLOSED: 2})
+        assert stats.snapshot()["connections_total"] == 2
+        assert stats.snapshot()["connections_active"] == 0
+
     async def test_another_mode_knows_the_connections_that_clients_have(self) -> None:
         limits = LimitsConfig(connections_per_client=1)
         balancer = await self.running(self.config({"web": {"limits": limits}}))
