@@ -161,3 +161,15 @@ def request_body(framing: Framing) -> PassedBody | None:
     if framing.body is BodyEnd.LENGTH:
         return LengthBody(framing.length) if framing.length else None
     return ChunkedBody(Fault.CLIENT) if framing.body is BodyEnd.CHUNKED else None
+
+
+def response_body(framing: Framing, version: bytes) -> PassedBody | None:
+    """Give the body of a response, as a client gets it; None for none.
+
+    :param version: of the request.
+    """
+    if framing.body is BodyEnd.LENGTH:
+        return LengthBody(framing.length) if framing.length else None
+    if framing.body is BodyEnd.CHUNKED:
+        return ChunkedBody(Fault.BACKEND, version != b"1.0")
+    return EndlessBody(version != b"1.0") if framing.body is BodyEnd.UNTIL_CLOSE else None

@@ -17,20 +17,18 @@ class CarriedBody:
     """What is left of a body, on its way from one transport to another.
 
     :param body: takes note of what has been carried.
-    :param is_request: whether it is that of the request, else that of the response.
     :ivar active: when the last bytes were carried, by the wheel's clock.
     """
 
-    __slots__ = ("_body", "_counted", "_pump", "_sink", "is_request")
+    __slots__ = ("_body", "_counted", "_pump", "_sink")
 
     _pump: BoundedPump | None
 
-    def __init__(self, body: LengthBody, is_request: bool) -> None:
+    def __init__(self, body: LengthBody) -> None:
         self._body = body
         self._counted = 0
         self._pump = None
         self._sink: Transport | None = None
-        self.is_request = is_request
 
     def start(self, source: Transport, sink: Transport, wheel: Wheel, on_done: Callable[[], None]) -> bool:
         """Begin.
@@ -64,3 +62,52 @@ class CarriedBody:
         """Carry nothing more; what is under way is lost."""
         assert self._pump is not None
         self._pump.stop()
+
+
+class CarriableBody:
+    """What passes on a body that the kernel may carry.
+
+    :ivar active: when the last bytes of the body came, by the wheel's clock.
+    """
+
+    __slots__ = ("_carried", "active")
+
+    def __init__(self, now: float) -> None:
+        self._carried: CarriedBody | None = None
+        self.active = now
+
+    @property
+    def is_carried(self) -> bool:
+        """Whether the kernel carries it."""
+        return self._carried is not None
+
+    @property
+    def waits(self) -> bool:
+        """Whether the side that it goes to takes no more of what the kernel carries."""
+        return self._carried is not None and self._carried.waits
+
+    def carry(
+        self, body: LengthBody, source: Transport, sink: Transport, wheel: Wheel, on_done: Callable[[], None]
+    ) -> None:
+        """Let the kernel carry what is left of it, if it can.
+
+        :param on_done: called once all of it is out.
+        """
+        carried = CarriedBody(body)
+        if carried.start(source, sink, wheel, on_done):
+            self._carried = carried
+
+    def count_carried(self) -> int:
+        """Give how many bytes the kernel has carried since the last call."""
+        if self._carried is None:
+            return 0
+        count = self._carried.count()
+        if count:
+            self.active = self._carried.active
+        return count
+
+    def carry_no_more(self) -> None:
+        """Have what follows read here again; what the kernel has under way is lost."""
+        if self._carried is not None:
+            self._carried.stop()
+            self._carried = None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+import typing
 
+from tcpbalance.http.context import HttpContext
 from tcpbalance.proxy.peer import Peer
 
 
@@ -35,3 +37,20 @@ class HttpClient(Peer):
         """See ``Peer``."""
         self.stops += 1
         super().pauseProducing()
+
+
+class ClientSession(typing.Protocol):
+    """The session of a client, as far as its requests are answered by it.
+
+    :ivar client: the client's side.
+    :ivar is_full: whether the client takes no more for now.
+    """
+
+    client: HttpClient
+    is_full: bool
+
+    def may_keep(self, context: HttpContext) -> bool:
+        """Whether the client's connection may take another request, as far as this one does not matter."""
+
+    def expect(self, due: float) -> None:
+        """Have deadlines looked at when one may have come, by the frontend's clock."""

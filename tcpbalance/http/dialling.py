@@ -8,11 +8,14 @@ from typing import Any
 from tcpbalance.http.idle import IdleConnections
 from tcpbalance.http.upstream import BackendHttpConnection, RequestCaller
 from tcpbalance.net.connecting import Connector
+from tcpbalance.net.transport import Transport
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.slot import Slot
 from tcpbalance.proxy.dialler import Dialler
+from tcpbalance.proxy.outgoing_proxy_header import OutgoingProxyHeader, outgoing_proxy_header
 from tcpbalance.proxy.peer import Peer
+from tcpbalance.proxy.preread import Preread
 
 
 class HttpDialler(Dialler):
@@ -22,9 +25,11 @@ class HttpDialler(Dialler):
 
     :param idle: connections that wait.
     :param max_idle: seconds that one may have waited.
+    :ivar until: when it has taken too long, by the frontend's clock.
+    :ivar outgoing_header: the PROXY header of the attempt under way, or of the connection; None without one.
     """
 
-    __slots__ = ("_idle", "_max_idle")
+    __slots__ = ("_idle", "_max_idle", "outgoing_header", "until")
 
     def __init__(
         self,
@@ -40,6 +45,29 @@ class HttpDialler(Dialler):
         super().__init__(pool, connector, client, clock, caller)
         self._idle: IdleConnections | None = idle
         self._max_idle = max_idle
+        self.outgoing_header: OutgoingProxyHeader | None = None
+        self.begin_time()
+
+    def begin_time(self) -> None:
+        """Give it all the time that the pool allows, from now on."""
+        self.until = self._clock() + self.pool.dial_timeout
+
+    @property
+    def takes_none_that_waits(self) -> bool:
+        """Whether a connection that waited has turned out to be closed."""
+        return self._idle is None
+
+    def introduce(self, client: Transport, preread: Preread | None) -> None:
+        """Make the PROXY header of the attempt that begins, if the pool wants one.
+
+        :param client: the client's.
+        :param preread: what is known of a client that had to send something first; else None.
+        """
+        pool, outgoing = self.pool, None
+        if pool.send_proxy_protocol is not None:
+            outgoing = outgoing_proxy_header(pool, client.getPeer(), client.getHost(), preread)
+        self.outgoing_header = outgoing
+        self.preamble = b"" if outgoing is None or pool.tls is None else outgoing.header
 
     def begin(self, slot: Slot | None, choices: Generator[Backend, None, None] | None) -> None:
         """Begin with what ``Selection.choose`` has given.

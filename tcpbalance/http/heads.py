@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 
-from tcpbalance.http.responses import passed_framing
 from tcpbalance.http.routes import Route
 from tcpbalance.http.settings import HttpSettings
 from tcpbalance.pool.backend import Backend
 from tcpbalance.wire.http.forwarded import ForwardedClient, ForwardedWriter
-from tcpbalance.wire.http.framing import NO_BODY, Framing
+from tcpbalance.wire.http.framing import CHUNKED, NO_BODY, UNTIL_CLOSE, Framing
 from tcpbalance.wire.http.head import RequestHead, ResponseHead
 from tcpbalance.wire.http.rewrite import RequestRewriter, ResponseRewriter
 from tcpbalance.wire.http.target import RequestTarget, without_prefix
@@ -20,6 +19,14 @@ _request_id_lines = re.compile(rb"\n(?i:x[-_]request[-_]id):[^\n]*+").sub
 def _host_of(backend: Backend) -> bytes:
     """Give the host of a backend; that of a unix socket is this machine."""
     return b"localhost" if backend.address.is_unix else str(backend.address).encode("ascii")
+
+
+def _passed(framing: Framing, version: bytes) -> Framing:
+    """Give how the body of a response is framed for a client: where its length is not known, in chunks, which
+    HTTP/1.0 lacks."""
+    if framing is CHUNKED or framing is UNTIL_CLOSE:
+        return UNTIL_CLOSE if version == b"1.0" else CHUNKED
+    return framing
 
 
 class RouteHeads:
@@ -88,7 +95,7 @@ class RouteHeads:
         :param date: for a response without one.
         """
         return self._response.write(
-            head, passed_framing(framing, version), version=version, keep_alive=keep_alive, date=date
+            head, _passed(framing, version), version=version, keep_alive=keep_alive, date=date
         )
 
     def switch(self, head: ResponseHead, protocol: bytes) -> bytes:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import typing
+from typing import Final
 
-from tcpbalance.http.client_side import HttpClient
+from tcpbalance.http.client_side import ClientSession
 from tcpbalance.http.context import HttpContext
+from tcpbalance.http.dialling import HttpDialler
 from tcpbalance.http.phases import (
     AWAITING,
     REACHING,
@@ -17,9 +19,12 @@ from tcpbalance.http.phases import (
     RequestEvent,
     RequestPhase,
 )
+from tcpbalance.http.response import Response
+from tcpbalance.http.routes import Route
 from tcpbalance.http.upload import Upload
+from tcpbalance.http.upstream import BackendHttpConnection
 from tcpbalance.net.wheel import RESOLUTION
-from tcpbalance.proxy.dialler import Dialler
+from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.peer import Peer
 from tcpbalance.proxy.reasons import EndReason
 
@@ -37,43 +42,53 @@ class RequestDeadline(typing.NamedTuple):
     reason: EndReason
 
 
+class Look(typing.NamedTuple):
+    """What is known of a side that takes nothing.
+
+    :ivar at: when it was last seen to take something after all, by the frontend's clock.
+    :ivar size: how much was under way to it.
+    """
+
+    at: float
+    size: int
+
+
+NO_LOOK: Final = Look(-math.inf, -1)
+
+
 class TimedRequest(typing.Protocol):
     """A request, as far as its deadlines go.
 
-    :ivar dial_until: when the dial has taken too long.
     :ivar sent_at: when it was sent to a backend.
-    :ivar response_active: when the last bytes of the response came, by the wheel's clock.
-    :ivar is_failing: whether the connection to the backend has failed, and what came before is passed on.
-    :ivar looked_at: when it was last looked at what is under way to a side that takes nothing.
-    :ivar looked_like: how much that was.
+    :ivar last_look: at what is under way to a side that takes nothing.
     """
 
     context: HttpContext
     phase: RequestPhase
-    dial_until: float
     sent_at: float
-    response_active: float
-    is_failing: bool
-    looked_at: float
-    looked_like: int
+    last_look: Look
 
+    @property
+    def session(self) -> ClientSession: ...
+    @property
+    def route(self) -> Route | None: ...
+    @property
+    def pool(self) -> Pool: ...
     @property
     def upload(self) -> Upload | None: ...
     @property
-    def dialler(self) -> Dialler | None: ...
+    def dialler(self) -> HttpDialler | None: ...
     @property
-    def backend(self) -> Peer | None: ...
+    def backend(self) -> BackendHttpConnection | None: ...
     @property
-    def side(self) -> HttpClient: ...
-    @property
-    def response_timeout(self) -> float: ...
-    @property
-    def stall_timeout(self) -> float: ...
-    @property
-    def holds_client(self) -> bool: ...
-    @property
-    def is_held(self) -> bool: ...
+    def response(self) -> Response | None: ...
     def count_carried(self) -> None: ...
+
+
+def response_timeout(request: TimedRequest) -> float:
+    """Give the seconds that the backend may take to answer."""
+    timeout = None if request.route is None else request.route.response_timeout
+    return request.pool.http.response_timeout if timeout is None else timeout
 
 
 def next_deadline(request: TimedRequest) -> RequestDeadline:
@@ -82,23 +97,43 @@ def next_deadline(request: TimedRequest) -> RequestDeadline:
     The wheel's times may be one turn old.
     """
     request.count_carried()
-    upload, timeouts = request.upload, request.context.timeouts
+    upload, session, context = request.upload, request.session, request.context
     if request.phase is REACHING:
-        queued = request.dialler is None or request.dialler.queued
-        return RequestDeadline(math.inf if queued else request.dial_until, UNREACHED, EndReason.DIAL_TIMEOUT)
-    if upload is not None and not (upload.whole or upload.awaits_continue or request.holds_client):
-        pause = upload.active + RESOLUTION + request.context.http.body_timeout
+        dialler = request.dialler
+        until = math.inf if dialler is None or dialler.queued else dialler.until
+        return RequestDeadline(until, UNREACHED, EndReason.DIAL_TIMEOUT)
+    if upload is not None and not (upload.whole or upload.awaits_continue or _holds_client(request, upload)):
+        pause = upload.active + RESOLUTION + context.http.body_timeout
         return RequestDeadline(min(pause, upload.rate_due), REQUEST_LATE, EndReason.BODY_TIMEOUT)
-    if request.phase is AWAITING:
+    response = request.response
+    if request.phase is AWAITING or response is None:
         since = request.sent_at if upload is None else max(request.sent_at, upload.active + RESOLUTION)
-        return RequestDeadline(since + request.response_timeout, RESPONSE_LATE, EndReason.RESPONSE_TIMEOUT)
-    active = request.response_active + RESOLUTION
-    if request.is_held and request.is_failing:
+        due = since + response_timeout(request)
+        return RequestDeadline(due, RESPONSE_LATE, EndReason.RESPONSE_TIMEOUT)
+    active = response.active + RESOLUTION
+    if session.is_full or response.waits:
+        return _deadline_of_held(request, active)
+    stall_timeout = request.pool.http.stall_timeout
+    if response.is_event_stream:
+        stall_timeout = context.timeouts.idle_timeout
+    return RequestDeadline(active + stall_timeout, RESPONSE_LATE, EndReason.STALL_TIMEOUT)
+
+
+def _holds_client(request: TimedRequest, upload: Upload) -> bool:
+    """Whether the client cannot send, because the backend takes no more."""
+    return request.session.client.stopped or upload.waits
+
+
+def _deadline_of_held(request: TimedRequest, active: float) -> RequestDeadline:
+    """Give the deadline of a response that cannot go on, because the client takes no more.
+
+    :param active: when its last bytes have come.
+    """
+    timeouts = request.context.timeouts
+    if request.backend is not None and request.backend.is_failing:
         # What came before a reset has less time to be passed on.
         return RequestDeadline(active + timeouts.half_close_timeout, STOPPED, EndReason.BACKEND_RESET)
-    if request.is_held:
-        return RequestDeadline(active + timeouts.idle_timeout, STOPPED, EndReason.IDLE_TIMEOUT)
-    return RequestDeadline(active + request.stall_timeout, RESPONSE_LATE, EndReason.STALL_TIMEOUT)
+    return RequestDeadline(active + timeouts.idle_timeout, STOPPED, EndReason.IDLE_TIMEOUT)
 
 
 def excuses(request: TimedRequest, deadline: RequestDeadline, now: float) -> bool:
@@ -106,35 +141,38 @@ def excuses(request: TimedRequest, deadline: RequestDeadline, now: float) -> boo
 
     :param now: by the frontend's clock.
     """
-    upload = request.upload
+    upload, response = request.upload, request.response
     if deadline.event is STOPPED:
-        if not _takes_some(request, request.side, request.response_active):
+        assert response is not None
+        if not _takes_some(request, request.session.client, response.active, now):
             return False
-        request.response_active = request.looked_at = now
+        response.active = now
         return True
     if upload is not None and deadline.event is REQUEST_LATE:
         return not _is_late(request, upload, now)
     if upload is None or request.backend is None or request.phase is not AWAITING:
         return False
     # A backend that still fetches the body need not answer yet.
-    is_fetching = _takes_some(request, request.backend, upload.active)
+    is_fetching = _takes_some(request, request.backend, upload.active, now)
     if is_fetching:
-        upload.active = request.looked_at = now
+        upload.active = now
     return is_fetching
 
 
-def _takes_some(request: TimedRequest, side: Peer, since: float) -> bool:
+def _takes_some(request: TimedRequest, side: Peer, since: float, now: float) -> bool:
     """Whether a side has fetched something since the last look, though no byte could be passed on.
 
     The first look since a byte was passed on only notes what there is to compare with.
 
     :param since: when that was.
     """
-    before, request.looked_like = request.looked_like, side.in_flight()
-    return request.looked_like > 0 and (request.looked_at < since or request.looked_like != before)
+    before, size = request.last_look, side.in_flight()
+    takes = size > 0 and (before.at < since or size != before.size)
+    request.last_look = Look(now if takes else before.at, size)
+    return takes
 
 
 def _is_late(request: TimedRequest, upload: Upload, now: float) -> bool:
     http = request.context.http
     paused = now >= upload.active + RESOLUTION + http.body_timeout
-    return upload.is_too_slow(http.body_min_rate, now, request.side.stops) or paused
+    return upload.is_too_slow(http.body_min_rate, now, request.session.client.stops) or paused

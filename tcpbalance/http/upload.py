@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tcpbalance.http import carried_body
 from tcpbalance.http.bodies import LengthBody, PassedBody
+from tcpbalance.http.carried_body import CarriableBody
 from tcpbalance.http.refusals import too_large
 
 KEPT = 64 * 1024
@@ -14,7 +15,7 @@ RATE_WINDOW = 30.0
 """Seconds over which the rate of a body is averaged."""
 
 
-class Upload:
+class Upload(CarriableBody):
     """A body that comes from a client: what of it has come, and what is kept of it.
 
     :param body: reads it.
@@ -23,7 +24,6 @@ class Upload:
     :ivar kept: what a backend to come is to be given first.
     :ivar keeps: whether what comes is kept.
     :ivar awaits_continue: see above.
-    :ivar active: when the last bytes came.
     """
 
     __slots__ = (
@@ -32,19 +32,19 @@ class Upload:
         "_rated_at",
         "_rated_size",
         "_stops",
-        "active",
         "awaits_continue",
         "keeps",
         "kept",
     )
 
     def __init__(self, body: PassedBody, awaits_continue: bool, now: float) -> None:
+        super().__init__(now)
         self._body = body
         self.awaits_continue = awaits_continue
         self.kept: list[bytes] = []
         self._kept_size = 0
         self.keeps = True
-        self.active = self._rated_at = now
+        self._rated_at = now
         self._rated_size = self._stops = 0
 
     @property
@@ -53,15 +53,22 @@ class Upload:
         return self._body.size
 
     @property
-    def long_body(self) -> LengthBody | None:
-        """The body, where its length is known and much of it is still to come."""
-        body = self._body
-        return body if isinstance(body, LengthBody) and body.left >= carried_body.LONG else None
-
-    @property
     def whole(self) -> bool:
         """Whether all of it has come."""
         return self._body.whole
+
+    @property
+    def long_rest(self) -> LengthBody | None:
+        """What is still to come, where that is long, of a known length, and need not be kept."""
+        body = self._body
+        if self.keeps or self.is_carried or not isinstance(body, LengthBody):
+            return None
+        return body if body.left >= carried_body.LONG else None
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether some of it is not with the backend's kernel or transport yet."""
+        return self.is_carried or not self._body.whole
 
     def feed(self, data: bytes, limit: int | None, now: float) -> tuple[bytes, bytes]:
         """Take bytes that the client has sent.

@@ -64,12 +64,14 @@ class BackendHttpConnection(Peer):
     :param backend: where it leads.
     :param tls: the settings of TLS that it was opened by; None in the clear.
     :param head_size: bytes that the head of a response may have.
+    :ivar is_failing: whether the connection has failed, and what came before is still passed on.
     :ivar reader: reads the heads of responses.
     :ivar served: requests whose responses it has brought whole.
     :ivar idle_since: when the last of them was, by the frontend's clock.
     """
 
     session: ConnectionUser
+    is_failing = False
 
     def __init__(self, user: RequestCaller, backend: Backend, tls: ClientTls | None, head_size: int) -> None:
         self.session = user
