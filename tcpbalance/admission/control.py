@@ -19,7 +19,7 @@ from tcpbalance.admission.clients import (
     WatchedClients,
     group,
 )
-from tcpbalance.admission.limits import interval, limits_clients, tolerance
+from tcpbalance.admission.limits import connect_rate, limits_clients
 from tcpbalance.admission.refusal import Refusal
 from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.errors import SettingError
@@ -57,13 +57,12 @@ class AdmissionControl:
         "_ban_for",
         "_ban_window",
         "_clock",
-        "_interval",
         "_knows_clients",
         "_limited",
         "_limits_dry_run",
         "_max_open",
         "_networks",
-        "_tolerance",
+        "_rate",
         "access",
         "clients",
         "last_would_refuse",
@@ -108,8 +107,7 @@ class AdmissionControl:
         self._limited = limits_clients(limits)
         self._knows_clients = self._limited or self._networks is not None
         self._max_open = limits.connections_per_client
-        self._interval = interval(limits)
-        self._tolerance = tolerance(limits)
+        self._rate = connect_rate(limits)
         self._ban_after = limits.ban_after
         self._ban_window = limits.ban_window
         self._ban_for = limits.ban_for
@@ -174,17 +172,12 @@ class AdmissionControl:
 
     def _with_what_is_left(self, answer: AdmissionAnswer, known: Client, now: float) -> AdmissionAnswer:
         refusals = known.refusals if now < known.window_ends else 0
-        late = max(known.due, now) - now - self._tolerance
-        rate = None
-        if self._interval is not None:
-            burst = 1 + int(self._tolerance / self._interval)
-            may = 0 if late > 0 else min(burst, 1 + int(-late / self._interval))
-            rate = Allowance(burst - may, burst)
+        rate = self._rate
         return attrs.evolve(
             answer,
             connections=None if self._max_open is None else Allowance(known.open, self._max_open),
-            rate=rate,
-            next_in=0.0 if rate is None else max(0.0, late),
+            rate=None if rate is None else rate.left(known, now),
+            next_in=0.0 if rate is None else rate.next_in(known, now),
             refusals=None if self._ban_after is None else Allowance(refusals, self._ban_after),
         )
 
@@ -319,9 +312,6 @@ class AdmissionControl:
     def _judge(self, client: Client, listed: Refusal | None, now: float) -> Refusal | None:
         """Find the first rule that a client breaks, as if all were in force, and remember that it did.
 
-        The rate is the generic cell rate algorithm in the form of virtual scheduling: ITU-T I.371 (03/2004),
-        annex A.1. In any time it lets through at most the burst and what the rate allows in that time.
-
         :param listed: what the lists have against it.
         """
         if now < client.banned_until:
@@ -330,10 +320,7 @@ class AdmissionControl:
             broken = listed
         elif self._max_open is not None and client.open >= self._max_open:
             broken = Refusal.TOO_MANY_CONNECTIONS
-        elif self._interval is None:
-            return None
-        elif client.due - now <= self._tolerance:
-            client.due = (client.due if client.due > now else now) + self._interval
+        elif self._rate is None or self._rate.passes(client, now):
             return None
         else:
             broken = Refusal.TOO_FAST

@@ -86,6 +86,32 @@ class LimitsConfig:
             default="what the rate allows in one second, at least 1",
         ),
     )
+    max_requests: int | None = field(
+        default=None,
+        validator=optional(checks.at_least(1)),
+        metadata=doc(
+            'Maximum number of requests under way of the frontend, with `mode = "http"`; an upgraded '
+            "connection counts as one until it ends. Further requests are answered with 503."
+        ),
+    )
+    requests_per_client: Rate | None = field(
+        default=None,
+        converter=converters.optional(plain.rate),
+        metadata=doc(
+            'Maximum rate of requests of one client, with `mode = "http"`: of the one that a proxy in '
+            "`forwarded.trust` reports, where there is one. Requests above the rate are answered with 429, "
+            "which says in `Retry-After` when the next one is served. They do not count towards `ban_after`."
+        ),
+    )
+    request_burst_per_client: int | None = field(
+        default=None,
+        validator=[optional(checks.at_least(1)), checks.needs("requests_per_client")],
+        metadata=doc(
+            "How many requests a client that was idle may send at once before `requests_per_client` applies: "
+            "at least as many as a page has parts.",
+            default="what the rate allows in one second, at least 1",
+        ),
+    )
     bandwidth_per_connection: Bandwidth | None = field(
         default=None,
         converter=converters.optional(plain.bandwidth),
@@ -131,12 +157,14 @@ class LimitsConfig:
             "connections",
             "connections_per_client",
             "connect_rate_per_client",
+            "max_requests",
+            "requests_per_client",
             "ban_after",
             "bandwidth_per_connection",
             "min_rate",
         ),
         metadata=doc(
-            "Only report: what the limits would do is counted and logged. No connection is refused, "
-            "slowed down, ended, or left waiting because of `connections`."
+            "Only report: what the limits would do is counted and logged. No connection or request is "
+            "refused, slowed down, ended, or left waiting because of `connections`."
         ),
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
+from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.pools import PoolConfig
 
@@ -42,6 +43,11 @@ def paused_key(name: str) -> Key:
     return "paused", name
 
 
+def requests_key(name: str) -> Key:
+    """Give the name of the requests of a frontend."""
+    return "requests", name
+
+
 def counted(
     frontends: Mapping[str, FrontendConfig], pools: Mapping[str, PoolConfig]
 ) -> dict[Key, int | None]:
@@ -59,11 +65,17 @@ def counted(
         if pool.queue:
             wanted[queue_key(name)] = wanted[able_key(name)] = None
     for name, frontend in frontends.items():
-        limits = frontend.limits
-        if limits is not None and limits.connections is not None:
-            wanted[frontend_key(name)] = None if limits.dry_run else limits.connections
-            wanted[paused_key(name)] = None
+        if frontend.limits is not None:
+            wanted.update(_counted_at(name, frontend.limits))
     return wanted
+
+
+def _counted_at(frontend: str, limits: LimitsConfig) -> Iterator[tuple[Key, int | None]]:
+    if limits.connections is not None:
+        yield frontend_key(frontend), None if limits.dry_run else limits.connections
+        yield paused_key(frontend), None
+    if limits.max_requests is not None:
+        yield requests_key(frontend), None if limits.dry_run else limits.max_requests
 
 
 def _reads_load(pool: PoolConfig) -> bool:

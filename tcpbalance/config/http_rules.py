@@ -69,7 +69,14 @@ def _alpn(path: KeyPath, frontend: FrontendConfig) -> Iterator[Mistake]:
 
 
 def _without_effect(path: KeyPath, frontend: FrontendConfig) -> Iterator[Mistake]:
-    if frontend.mode == "http" and frontend.limits is not None and is_given(frontend.limits, "min_rate"):
+    limits = frontend.limits
+    if limits is None:
+        return
+    if frontend.mode != "http":
+        for key in ("max_requests", "requests_per_client"):
+            if is_given(limits, key):
+                yield Mistake((*path, "limits", key), 'has no effect without mode = "http"')
+    elif is_given(limits, "min_rate"):
         body_min_rate = key_text((*path, "http", "body_min_rate"))
         yield Mistake((*path, "limits", "min_rate"), f'has no effect with mode = "http", use {body_min_rate}')
 

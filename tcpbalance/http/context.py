@@ -10,6 +10,7 @@ from tcpbalance.errors import SettingError
 from tcpbalance.http.answers import DateClock
 from tcpbalance.http.heads import RouteHeads
 from tcpbalance.http.idle import IdleConnections
+from tcpbalance.http.request_limits import RequestLimits
 from tcpbalance.http.routes import Route, Routes
 from tcpbalance.http.settings import HttpSettings
 from tcpbalance.pool.pool import Pool
@@ -26,6 +27,7 @@ class HttpContext(SessionContext):
     :param idle_connections: gives the connections to the backends of a pool that wait for requests.
     :param next_turn: makes a call in the next turn of the reactor.
     :param date: gives the time as answers have it.
+    :param request_limits: how many requests there may be; None where there is no limit.
     :ivar bare: None; no session begins so.
     """
 
@@ -37,6 +39,7 @@ class HttpContext(SessionContext):
     idle_connections: Callable[[Pool], IdleConnections] = field(kw_only=True)
     next_turn: Callable[[Callable[[], None]], object] = field(kw_only=True)
     date: DateClock = field(kw_only=True)
+    request_limits: RequestLimits | None = field(kw_only=True)
     bare: BareStart | None = field(init=False, default=None)
     _heads: dict[Route, RouteHeads] = field(init=False, factory=dict)
 

@@ -50,9 +50,10 @@ from tcpbalance.http.record import RequestRecord
 from tcpbalance.http.refusals import RequestRefused
 from tcpbalance.http.reported import SEND_REQUEST_ID, packed_client, request_id
 from tcpbalance.http.request_deadlines import NO_LOOK, excuses, next_deadline, response_timeout
+from tcpbalance.http.request_limits import RequestLimits
 from tcpbalance.http.response import Response
 from tcpbalance.http.routes import Route
-from tcpbalance.http.routing import check_size, find_route, fixed_answer
+from tcpbalance.http.routing import check_limits, check_size, find_route, fixed_answer
 from tcpbalance.http.upload import KEPT, Upload
 from tcpbalance.http.upstream import NOT_IN_USE, BackendHttpConnection
 from tcpbalance.net.pump import CHUNK
@@ -61,6 +62,7 @@ from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.shared_load import NoCapacityError
 from tcpbalance.pool.slot import Slot
+from tcpbalance.proxy.dry_run import DryRunLimit
 from tcpbalance.proxy.facts import QUEUED
 from tcpbalance.proxy.peer import BROKEN_OFF, Peer
 from tcpbalance.proxy.preread import Preread
@@ -88,8 +90,10 @@ class ExchangeOwner(ClientSession, typing.Protocol):
 
     :ivar packed: the client's packed address, None where it has none.
     :ivar preread: what is known of a client that had to send something first; else None.
+    :ivar dry_run_limits: limits that would have acted on it, were they enforced.
     """
 
+    dry_run_limits: tuple[DryRunLimit, ...]
     packed: bytes | None
     preread: Preread | None
 
@@ -144,6 +148,7 @@ class Exchange:
     __slots__ = (
         "_framing",
         "_idle",
+        "_limits",
         "_slot",
         "backend",
         "backend_bytes",
@@ -195,6 +200,7 @@ class Exchange:
     pool: Pool
 
     _idle: IdleConnections
+    _limits: RequestLimits | None
     _slot: Slot | None
 
     def __init__(self, session: ExchangeOwner, context: HttpContext, began: float, started: float) -> None:
@@ -205,7 +211,7 @@ class Exchange:
         self.phase = REACHING
         self.head = self.target = self.route = self.client = self.packed = self.upload = None
         self.head_time = self.first_byte = self.request_id = self.reason = None
-        self.served_by = self.backend = self.dialler = self.response = self._slot = None
+        self.served_by = self.backend = self.dialler = self.response = self._slot = self._limits = None
         self.cause = ""
         self.status = self.client_bytes = self.backend_bytes = self.response_size = 0
         self._framing = NO_BODY
@@ -248,10 +254,23 @@ class Exchange:
                 if self.phase is OVER:
                     return b""
         try:
+            if self.context.request_limits is not None:
+                self._keep_within(self.context.request_limits, head)
             self._follow_route(head, self.target)
         except RequestRefused as error:
-            self._answer(EndReason.BAD_REQUEST, error.cause, error.status, extra=error.extra)
+            self._answer(error.reason, error.cause, error.status, extra=error.extra)
         return rest
+
+    def _keep_within(self, limits: RequestLimits, head: RequestHead) -> None:
+        """Count the request among those under way, until it is over.
+
+        :raises RequestRefused: there are as many as there may be, or its client sends them too fast.
+        """
+        session, context = self.session, self.context
+        client = session.reported_client(head, context)
+        packed = packed_client(client) if client.trusted else session.packed
+        check_limits(limits, packed, context.dry_run, session)
+        self._limits = limits
 
     def _follow_route(self, head: RequestHead, target: RequestTarget) -> None:
         """Find out what becomes of the request, and begin with it.
@@ -742,6 +761,8 @@ class Exchange:
 
     def count_response(self, reason: EndReason) -> None:
         """Count the request as one that has ended, and its response."""
+        if self._limits is not None:
+            self._limits.end()
         stats, served_by, kind = self.context.registry.stats, self.served_by, self.status // 100
         stats.requests_ended[reason] += 1
         stats.responses[kind] += 1

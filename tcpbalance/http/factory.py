@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
 import attrs
 
+from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.http.answers import DateClock
 from tcpbalance.http.client import HttpClientConnection
 from tcpbalance.http.context import HttpContext
 from tcpbalance.http.idle import IdleConnections
+from tcpbalance.http.request_limits import RequestLimits, limits_requests
 from tcpbalance.http.routes import Routes
 from tcpbalance.http.session import HttpSession
 from tcpbalance.http.settings import HttpSettings
@@ -20,6 +23,7 @@ from tcpbalance.proxy.client import ClientConnection
 from tcpbalance.proxy.context import SessionContext
 from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.proxy.shared_limit import SharedLimit
 from tcpbalance.reactor import Reactor
 
 
@@ -31,15 +35,26 @@ class HttpFrontendFactory(FrontendFactory):
     :param pool: for requests that no route takes; None where there is no answer for them.
     :param http: what holds for requests.
     :param routes: which of them go where.
+    :param share_requests: gives the requests that all processes have under way which serve the frontend;
+        None where this one is alone.
     """
 
     connection_kind = HttpClientConnection
     context: HttpContext
 
     def __init__(
-        self, reactor: Reactor, pool: Pool | None, *, http: HttpSettings, routes: Routes, **others: Any
+        self,
+        reactor: Reactor,
+        pool: Pool | None,
+        *,
+        http: HttpSettings,
+        routes: Routes,
+        share_requests: Callable[[], SharedLimit] | None = None,
+        **others: Any,
     ) -> None:
         self._http, self._routes = http, routes
+        self._share_requests = share_requests
+        self._request_limits: RequestLimits | None = None
         self._idle: dict[Pool, IdleConnections] = {}
         super().__init__(reactor, pool, **others)
 
@@ -53,7 +68,22 @@ class HttpFrontendFactory(FrontendFactory):
             idle_connections=self._idle_connections,
             next_turn=partial(self._timer.callLater, 0),
             date=DateClock(fields["wall_clock"]),
+            request_limits=self._limit_requests(fields["limits"], fields["clock"]),
         )
+
+    def _limit_requests(self, limits: LimitsConfig, clock: Callable[[], float]) -> RequestLimits | None:
+        """Give what bounds the requests from now on; None where nothing does.
+
+        What is known of clients stays, and what is under way.
+        """
+        if not limits_requests(limits):
+            return None
+        if self._request_limits is None:
+            shared = None if self._share_requests is None else self._share_requests()
+            self._request_limits = RequestLimits(limits, clock, shared)
+        else:
+            self._request_limits.limit_by(limits)
+        return self._request_limits
 
     def prepare_http(
         self, context: SessionContext, http: HttpSettings | None, routes: Routes | None
@@ -64,7 +94,8 @@ class HttpFrontendFactory(FrontendFactory):
         """
         assert http is not None
         assert routes is not None
-        return attrs.evolve(cast(HttpContext, context), http=http, routes=routes)
+        limits = self._limit_requests(context.limits, context.clock)
+        return attrs.evolve(cast(HttpContext, context), http=http, routes=routes, request_limits=limits)
 
     def serve_by(self, context: SessionContext) -> None:
         """See ``FrontendFactory``."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tcpbalance.proxy.reasons import EndReason
+
 
 class RequestRefused(Exception):
     """A request is answered here with a status of its own; its framing is not in doubt.
@@ -9,10 +11,14 @@ class RequestRefused(Exception):
     :ivar status: of the answer.
     :ivar cause: for the log.
     :ivar extra: more lines of the answer, each with CR LF.
+    :ivar reason: the end that it comes to.
     """
 
-    def __init__(self, status: int, cause: str, extra: bytes = b"") -> None:
+    def __init__(
+        self, status: int, cause: str, extra: bytes = b"", reason: EndReason = EndReason.BAD_REQUEST
+    ) -> None:
         super().__init__(cause)
+        self.reason = reason
         self.status = status
         self.cause = cause
         self.extra = extra

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import math
+
 from attrs import frozen
 
 from tcpbalance.http.context import HttpContext
 from tcpbalance.http.pages import Page
 from tcpbalance.http.refusals import RequestRefused, too_large
+from tcpbalance.http.request_limits import RequestLimits
 from tcpbalance.http.routes import Route
 from tcpbalance.http.upload import Upload
 from tcpbalance.net.tls.facts import TlsFacts
+from tcpbalance.proxy.dry_run import DryRun, DryRunLimit, DryRunSession
 from tcpbalance.proxy.preread import Preread
+from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.wire.http.framing import Framing
 from tcpbalance.wire.http.head import RequestHead
 from tcpbalance.wire.http.target import RequestTarget, routing_path
 
 _NOT_SERVED = frozenset((b"CONNECT", b"TRACE"))
 _ALLOW = b"Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n"
+
+_LIMITS = {
+    EndReason.MAX_REQUESTS: DryRunLimit.MAX_REQUESTS,
+    EndReason.RATE_LIMITED: DryRunLimit.REQUESTS_PER_CLIENT,
+}
 
 
 @frozen
@@ -79,6 +89,26 @@ def fixed_answer(route: Route, target: RequestTarget) -> RouteAnswer:
     if location is None:
         raise RequestRefused(400, "bad_target")
     return RouteAnswer(route.redirect.status, None, b"Location: %b\r\n" % location.encode("latin-1"))
+
+
+def check_limits(
+    limits: RequestLimits, client: bytes | None, dry_run: DryRun | None, session: DryRunSession
+) -> None:
+    """Have one more request under way, as far as limits allow.
+
+    :param client: its packed address.
+    :param dry_run: takes note of what is not enforced.
+    :param session: its session.
+    :raises RequestRefused: one is reached.
+    """
+    refusal, would_refuse = limits.begin(client), limits.last_would_refuse
+    if refusal is EndReason.RATE_LIMITED:
+        later = b"Retry-After: %d\r\n" % max(1, math.ceil(limits.next_in))
+        raise RequestRefused(429, "", later, refusal)
+    if refusal is not None:
+        raise RequestRefused(503, "", reason=refusal)
+    if would_refuse is not None and dry_run is not None:
+        dry_run.would_limit(session, _LIMITS[would_refuse])
 
 
 def check_size(route: Route, framing: Framing, upload: Upload) -> None:

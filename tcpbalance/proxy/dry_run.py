@@ -26,6 +26,12 @@ class DryRunLimit(Enum):
     MIN_RATE = "min_rate"
     """The session would have been ended."""
 
+    MAX_REQUESTS = "max_requests"
+    """A request of the client would have been answered with 503."""
+
+    REQUESTS_PER_CLIENT = "requests_per_client"
+    """A request of the client would have been answered with 429."""
+
     @property
     def word(self) -> str:
         """The name in logs and counters."""

@@ -61,6 +61,18 @@ class EndReason(enum.Enum):
         _FIN,
         "no route matches the client's server name, or the request, and the frontend has no default pool",
     )
+    RATE_LIMITED = (
+        "rate_limited",
+        "balancer",
+        _FIN,
+        "the client sent requests faster than requests_per_client and request_burst_per_client allow",
+    )
+    MAX_REQUESTS = (
+        "max_requests",
+        "balancer",
+        _FIN,
+        "as many requests of the frontend were under way as max_requests allows",
+    )
     NO_BACKEND = "no_backend", "balancer", _FIN, "no backend of the pool was available"
     QUEUE_FULL = (
         "queue_full",

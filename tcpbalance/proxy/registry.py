@@ -26,6 +26,8 @@ FULL = "max_sessions"
 """Why no clients are accepted while as many sessions are open as may be."""
 
 _WARNED_OF = (
+    EndReason.RATE_LIMITED,
+    EndReason.MAX_REQUESTS,
     EndReason.NO_BACKEND,
     EndReason.QUEUE_FULL,
     EndReason.QUEUE_TIMEOUT,

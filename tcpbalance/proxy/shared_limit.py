@@ -1,4 +1,4 @@
-"""A frontend's limit of connections that several processes keep together."""
+"""A frontend's limit of connections, or of requests, that several processes keep together."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from tcpbalance.stats import SessionStats
 
 
 class SharedLimit(Protocol):
-    """The sessions of one frontend in all processes; nothing is counted where no limit is known of."""
+    """The sessions or requests of one frontend in all processes; nothing is counted where no limit is known
+    of."""
 
-    def follow(self, sessions: Callable[[], int], here: WaitsHere) -> None:
+    def follow(self, count: Callable[[], int], here: WaitsHere | None = None) -> None:
         """Count from now on, for as long as the object of these is in use.
 
-        :param sessions: a method that gives how many this process has.
-        :param here: accepts clients when there may be more.
+        :param count: a method that gives how many this process has.
+        :param here: accepts clients when there may be more; None where none wait.
         """
         ...
 

@@ -30,7 +30,7 @@ from tcpbalance.services.frontend_listeners import FrontendListeners, ListenersC
 from tcpbalance.services.handed_over_clients import HandedOverClients
 from tcpbalance.services.pool_service import PoolService
 from tcpbalance.services.session_drain import SessionDrain
-from tcpbalance.services.shared import Shared
+from tcpbalance.services.shared import Shared, SharedLoad
 from tcpbalance.services.spare_sockets import SpareSockets
 from tcpbalance.services.stepped import PreparedChange, SteppedService
 from tcpbalance.threads import in_thread
@@ -45,14 +45,20 @@ def _try_dial_options(frontend: Frontend) -> None:
         SocketOptions.of(frontend.socket).prepare_dial(scratch, scratch.family)
 
 
-def _factory_of(frontend: Frontend) -> Callable[..., FrontendFactory]:
-    """Give what makes the factory of a frontend."""
+def _factory_of(frontend: Frontend, load: SharedLoad | None) -> Callable[..., FrontendFactory]:
+    """Give what makes the factory of a frontend.
+
+    :param load: what is counted together with other processes; None where there are none.
+    """
     if frontend.http is None or frontend.routes is None:
         return FrontendFactory
     # Only mode = "http" needs its modules.
     from tcpbalance.http.factory import HttpFrontendFactory
 
-    return partial(HttpFrontendFactory, http=frontend.http, routes=frontend.routes)
+    share_requests = None if load is None else partial(load.requests, frontend.name)
+    return partial(
+        HttpFrontendFactory, http=frontend.http, routes=frontend.routes, share_requests=share_requests
+    )
 
 
 class FrontendService(SteppedService):
@@ -100,7 +106,7 @@ class FrontendService(SteppedService):
         self.opened: Deferred[None] = succeed(None)
         before = None if replaces is None else replaces._admission
         self._admission: FrontendAdmission = FrontendAdmission(shared, frontend, lists, self._admit, before)
-        self.factory: FrontendFactory = _factory_of(frontend)(
+        self.factory: FrontendFactory = _factory_of(frontend, shared.load)(
             shared.reactor,
             frontend.pool,
             name=frontend.name,

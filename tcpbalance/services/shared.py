@@ -35,6 +35,10 @@ class SharedLoad(Protocol):
         """Give what a frontend has in common with those of its name in other processes."""
         ...
 
+    def requests(self, name: str) -> SharedLimit:
+        """Give the requests that a frontend has in common with those of its name in other processes."""
+        ...
+
 
 @define(kw_only=True)
 class Shared:

@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from weakref import WeakMethod, ref
 
-from tcpbalance.config.counted import Key, able_key, backend_key, frontend_key, paused_key, queue_key
+from tcpbalance.config.counted import (
+    Key,
+    able_key,
+    backend_key,
+    frontend_key,
+    paused_key,
+    queue_key,
+    requests_key,
+)
 from tcpbalance.pool.shared_load import WaitsHere
 from tcpbalance.workers.shared_counts import SharedCount, SharedCounts, count_alone
 from tcpbalance.workers.wakeups import WaitingHere, Wakeups
@@ -58,7 +66,7 @@ class WorkerLoad:
         self._rows: dict[Key, int] = {}
         self._cells: dict[int, SharedCount] = {}
         self._pools: dict[ref[WorkerPoolLoad], None] = {}
-        self._limits: dict[str, WorkerLimit] = {}
+        self._limits: dict[Key, WorkerLimit] = {}
 
     def begin(self, counts: SharedCounts, column: int, wakeups: Wakeups) -> None:
         """Count in this memory.
@@ -84,9 +92,9 @@ class WorkerLoad:
             pool = its()
             if pool is not None:
                 pool.look_again()
-        for name, limit in list(self._limits.items()):
+        for key, limit in list(self._limits.items()):
             if not limit.look_again():
-                del self._limits[name]
+                del self._limits[key]
         for row in self._cells.keys() - self._rows.values():
             self._cells.pop(row).store(0)
 
@@ -100,9 +108,16 @@ class WorkerLoad:
 
     def frontend(self, name: str) -> WorkerLimit:
         """Give what a frontend has in common with those of its name in other workers."""
-        known = self._limits.get(name)
+        return self._limit(frontend_key(name), paused_key(name))
+
+    def requests(self, name: str) -> WorkerLimit:
+        """Give the requests that a frontend has in common with those of its name in other workers."""
+        return self._limit(requests_key(name), None)
+
+    def _limit(self, key: Key, waiting: Key | None) -> WorkerLimit:
+        known = self._limits.get(key)
         if known is None:
-            known = self._limits[name] = WorkerLimit(self, name)
+            known = self._limits[key] = WorkerLimit(self, key, waiting)
         return known
 
     @property
@@ -122,14 +137,15 @@ class WorkerLoad:
         return known or self._cells.setdefault(row, self._counts.count(self._column, row))
 
     def waiting(
-        self, key: Key, able: Key | None, here: WaitsHere | None, known: WaitingHere | None
+        self, key: Key | None, able: Key | None, here: WaitsHere | None, known: WaitingHere | None
     ) -> WaitingHere | None:
         """Give what waits in this worker for something; None where nothing waits for it together.
 
+        :param key: of what waits; None where nothing does.
         :param able: of those that may be able to use what is free; None where that is all.
         :param known: what it was so far.
         """
-        row = self.row(key)
+        row = None if key is None else self.row(key)
         if row is None or here is None or self._wakeups is None:
             if known is not None:
                 known.say(0)
@@ -270,22 +286,28 @@ class WorkerPoolLoad:
 
 
 class WorkerLimit:
-    """The sessions of one frontend in all workers; see ``shared_limit.SharedLimit``."""
+    """The sessions or requests of one frontend in all workers; see ``shared_limit.SharedLimit``.
 
-    def __init__(self, load: WorkerLoad, name: str) -> None:
+    :param key: of what is counted.
+    :param waiting: of the workers in which clients wait for it; None where none do.
+    """
+
+    def __init__(self, load: WorkerLoad, key: Key, waiting: Key | None) -> None:
         self._load = load
-        self._name = name
+        self._key = key
+        self._waiting_key = waiting
         # Of a frontend that was removed and came back, the sessions of the former one may still go on.
-        self._sessions: list[Callable[[], Callable[[], int] | None]] = []
+        self._own_counts: list[Callable[[], Callable[[], int] | None]] = []
         self._here: Callable[[], WaitsHere | None] = lambda: None
         self._row: int | None = None
         self._count: SharedCount | None = None
         self._waiting: WaitingHere | None = None
 
-    def follow(self, sessions: Callable[[], int], here: WaitsHere) -> None:
+    def follow(self, count: Callable[[], int], here: WaitsHere | None = None) -> None:
         """See ``SharedLimit``."""
-        self._sessions.append(WeakMethod(sessions))
-        self._here = ref(here)
+        self._own_counts.append(WeakMethod(count))
+        if here is not None:
+            self._here = ref(here)
         self.look_again()
 
     def look_again(self) -> bool:
@@ -293,21 +315,21 @@ class WorkerLimit:
 
         :returns: whether the frontend is still in use.
         """
-        self._sessions = [sessions for sessions in self._sessions if sessions() is not None]
-        row = self._load.row(frontend_key(self._name))
+        self._own_counts = [count for count in self._own_counts if count() is not None]
+        row = self._load.row(self._key)
         if self._count is not None and row != self._row:
             self._count.store(0)
             self._count = None
         if row is not None and self._count is None:
             self._row, self._count = row, self._load.count(row)
             self._count.store(self._own)
-        self._waiting = self._load.waiting(paused_key(self._name), None, self._here(), self._waiting)
-        return bool(self._sessions)
+        self._waiting = self._load.waiting(self._waiting_key, None, self._here(), self._waiting)
+        return bool(self._own_counts)
 
     @property
     def _own(self) -> int:
-        known = [sessions() for sessions in self._sessions]
-        return sum(sessions() for sessions in known if sessions is not None)
+        known = [count() for count in self._own_counts]
+        return sum(count() for count in known if count is not None)
 
     @property
     def total(self) -> int:

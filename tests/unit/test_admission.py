@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.admissions import DENIED, Guarded, lists
 from tcpbalance.admission.access import Access
 from tcpbalance.admission.control import AdmissionControl
-from tcpbalance.admission.limits import interval, limits_clients
+from tcpbalance.admission.limits import connect_rate, limits_clients
 from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.errors import SettingError
 
@@ -141,8 +141,9 @@ class TestRate:
     def test_who_keeps_to_the_rate_is_never_refused(self, rate: float, now: float) -> None:
         guarded = Guarded(connect_rate_per_client=rate, burst_per_client=1)
         guarded.wait(now)
-        pause = interval(LimitsConfig(connect_rate_per_client=rate))
-        assert pause is not None
+        steady = connect_rate(LimitsConfig(connect_rate_per_client=rate))
+        assert steady is not None
+        pause = steady.interval
         assert 0 <= pause - 1 / rate <= 2**-22
         for _ in range(20):
             assert guarded.come(ANNE) == ["in"]

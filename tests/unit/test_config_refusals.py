@@ -209,8 +209,8 @@ _NOT_A_MODE = '4: frontends.db.listen_mode: must be the mode of a file in octal,
             frontend("limits.dry_run = true"),
             (
                 '4: frontends.db.limits.dry_run: has no effect without "connections", '
-                '"connections_per_client", "connect_rate_per_client", "ban_after", '
-                '"bandwidth_per_connection" or "min_rate"'
+                '"connections_per_client", "connect_rate_per_client", "max_requests", '
+                '"requests_per_client", "ban_after", "bandwidth_per_connection" or "min_rate"'
             ),
         ),
         (

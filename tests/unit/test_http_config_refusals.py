@@ -73,6 +73,18 @@ _ENDINGS = (
             '4: frontends.db.error_pages: has no effect without mode = "http"',
         ),
         (
+            frontend("limits.max_requests = 5"),
+            '4: frontends.db.limits.max_requests: has no effect without mode = "http"',
+        ),
+        (
+            frontend('limits.requests_per_client = "5/s"'),
+            '4: frontends.db.limits.requests_per_client: has no effect without mode = "http"',
+        ),
+        (
+            site("limits.request_burst_per_client = 5"),
+            f'5: {_WEB}limits.request_burst_per_client: has no effect without "requests_per_client"',
+        ),
+        (
             pool("[pools.db.http]"),
             '7: pools.db.http: has no effect without mode = "http" at a frontend of this pool',
         ),
