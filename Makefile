@@ -42,7 +42,7 @@ cost: $(VENV)/installed-test ## count byte codes and calls a connection, which a
 bench: $(VENV)/installed-bench ## measure against HAProxy, nginx and Envoy, about a quarter of an hour (ARGS="--turns 3 --only requests")
 	@$(BIN)/python -m bench $(ARGS)
 
-soak: $(VENV)/installed-test ## make faults at random while streams run, ten minutes (ARGS="--seconds 60 --seed 1")
+soak: $(VENV)/installed-test ## make faults at random while streams run, twenty minutes (ARGS="--seconds 60 --seed 1")
 	@$(BIN)/pytest -m soak && $(BIN)/python -m bench.soak $(ARGS)
 
 check: lint types floors news docs wheel ## everything that CI checks besides `make test`

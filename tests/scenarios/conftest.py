@@ -27,6 +27,7 @@ ON_BOTH_DATA_PATHS = {
     "test_clock_steps",
     "test_ending",
     "test_half_close",
+    "test_http_web_servers",
     "test_local_ports",
     "test_mariadb",
     "test_nginx_under_wrk",

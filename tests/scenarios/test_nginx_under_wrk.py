@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from datetime import datetime
@@ -13,9 +12,8 @@ import pytest
 
 from support.daemon import Daemon
 from support.nginx import Nginx, nginx
-from support.process import Process
-from support.programs import require
 from support.waiting import until
+from support.wrk import Wrk
 
 CONFIG = """
 [access_log]
@@ -46,35 +44,6 @@ fall = 2
 
 CONNECTIONS = 24
 SECONDS = 6
-
-
-class Load:
-    """wrk at work: so many connections, each with one request in flight at a time."""
-
-    def __init__(self, daemon: Daemon, folder: Path, *options: str) -> None:
-        (wrk,) = require("wrk")
-        url = f"http://127.0.0.1:{daemon.port}/"
-        how = ["-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--timeout", "5s", *options]
-        self.process = Process([wrk, *how, url], folder, folder / "wrk.log")
-
-    def finish(self) -> None:
-        """Wait for its end."""
-        assert self.process.wait(SECONDS + 20) == 0
-
-    def _count(self, pattern: str) -> int:
-        found = re.search(pattern, self.process.output)
-        return int(found[1]) if found else 0
-
-    @property
-    def requests(self) -> int:
-        """Requests that were answered."""
-        return self._count(r"(\d+) requests in")
-
-    @property
-    def errors(self) -> Counter[str]:
-        """What went wrong, by kind."""
-        kinds = {kind: self._count(rf"{kind} (\d+)") for kind in ("connect", "read", "write", "timeout")}
-        return Counter({**kinds, "status": self._count(r"Non-2xx or 3xx responses: (\d+)")})
 
 
 def kill_and_start_again(daemon: Daemon, victim: Nginx) -> float:
@@ -118,7 +87,7 @@ def started(record: dict[str, Any]) -> float:
 @pytest.mark.timeout(120)
 def test_with_a_connection_for_each_request_only_those_in_flight_fail(tmp_path: Path) -> None:
     with nginx("a", "b", "c") as (a, b, c), Daemon(CONFIG.format(a=a, b=b, c=c), tmp_path) as daemon:
-        load = Load(daemon, tmp_path, "-H", "Connection: close")
+        load = Wrk(daemon.port, tmp_path, "-H", "Connection: close", connections=CONNECTIONS, seconds=SECONDS)
         daemon.wait_for_records(500)
         dead = kill_and_start_again(daemon, b)
         # The log lags behind: what ended before b was back may be written after it. From b's first session on
@@ -147,7 +116,7 @@ def test_with_a_connection_for_each_request_only_those_in_flight_fail(tmp_path: 
 @pytest.mark.timeout(120)
 def test_with_connections_kept_open_only_those_to_the_killed_one_fail(tmp_path: Path) -> None:
     with nginx("a", "b", "c") as (a, b, c), Daemon(CONFIG.format(a=a, b=b, c=c), tmp_path) as daemon:
-        load = Load(daemon, tmp_path)
+        load = Wrk(daemon.port, tmp_path, connections=CONNECTIONS, seconds=SECONDS)
         # Turns give each backend 8 of the 24. After so many requests each of the 8 has had an answer; before
         # that, the balancer could still have turned to another backend without anyone noticing.
         until(lambda: b.requests > 1000, "requests")
