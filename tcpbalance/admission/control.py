@@ -216,8 +216,10 @@ class AdmissionControl:
         """
         now = self._clock()
         if until <= now:
-            return
-        if is_network(key):
+            # An order that comes this late ends the one before it all the same.
+            if is_network(key):
+                self.lift_ban(key)
+        elif is_network(key):
             networks = self._networks or BannedNetworks()
             networks.put(key, until, now)
             self._know_networks(networks)

@@ -156,6 +156,18 @@ def test_other_limits_keep_the_bans() -> None:
     fleet.stop()
 
 
+def test_an_order_that_comes_late_ends_the_ban_that_it_replaces() -> None:
+    fleet = Fleet(a_config())
+    fleet.bans.ban_for("web", network_key(ANNE, 32), 60.0)
+    fleet.run()
+    fleet.bans.ban_for("web", network_key(ANNE, 32), 1.0, replace=True)
+    fleet.reactor.advance(1.0)
+    assert is_banned(fleet, ANNE) == [True, True]
+    fleet.run()
+    assert is_banned(fleet, ANNE) == [False, False]
+    fleet.stop()
+
+
 def with_mode(config: Config, mode: Mode, **keys: Any) -> Config:
     table = evolve(config.frontends["web"], mode=mode, **keys)
     return evolve(config, frontends={"web": table})
