@@ -42,6 +42,7 @@ from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.registry import SessionRegistry
 from tcpbalance.reactor import Reactor
 from tcpbalance.services.drains import Drains
+from tcpbalance.services.first_imports import import_what_serves
 from tcpbalance.services.following import Following
 from tcpbalance.services.frontend import Frontend
 from tcpbalance.services.frontend_service import FrontendService
@@ -214,6 +215,7 @@ class Balancer(MultiService):
         """
         if self._parts is None:
             raise SettingError("balancer: is made of frontends, apply goes with Balancer.from_config")
+        import_what_serves(config, follows=self._shared.following is not None)
         return PreparedConfig.of(self._parts, config, self._timer, self._shared.clock, rest)
 
     def apply(self, config: Config | PreparedConfig) -> Difference:

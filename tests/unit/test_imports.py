@@ -75,6 +75,22 @@ import tcpbalance.daemon
 print(*sorted(sys.modules))
 """
 
+RELOAD = """
+import sys
+from twisted.internet import reactor
+from tcpbalance.balancer import Balancer
+from tcpbalance.config_reader import read_config
+before, after = map(read_config, sys.argv[1:])
+balancer = Balancer.from_config(reactor, before)
+balancer.startService()
+prepared = balancer.prepare_config(after)
+modules = {*sys.modules}
+balancer.apply(prepared)
+balancer.stopService()
+print(*sorted({*sys.modules} - modules))
+"""
+"""Comes to another configuration, and says what that has imported outside of the thread."""
+
 
 def imported(program: str, *arguments: str, descriptors: tuple[int, ...] = ()) -> list[str]:
     done = subprocess.run(
@@ -113,6 +129,15 @@ def test_nor_does_its_configuration_make_it(tmp_path: Path) -> None:
 
 def test_a_command_that_asks_the_admin_side_imports_neither_twisted_nor_models() -> None:
     are_not_among(imported(COMMAND), ["twisted", "attr", "tcpbalance.config.models", "tcpbalance.net"])
+
+
+def test_a_reload_imports_what_serves_while_it_is_prepared(tmp_path: Path) -> None:
+    services = 'health = { check = "http", path = "/up" }\naffinity = { ttl = "1m", state_file = "affinity" }'
+    files = [tmp_path / name for name in ("before", "after")]
+    for file, text in zip(files, (pool(""), pool(services)), strict=True):
+        file.write_text(text.replace("0.0.0.0:5432", "127.0.0.1:0"))
+    files[1].write_text(files[1].read_text().replace("[frontends.db]", '[frontends.db]\nmode = "http"'))
+    assert imported(RELOAD, *map(str, files)) == []
 
 
 def test_reading_a_configuration_imports_nothing_that_serves() -> None:
