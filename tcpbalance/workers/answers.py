@@ -40,6 +40,7 @@ from tcpbalance.workers.questions import (
     EXPLAIN,
     FORGET_AFFINITY,
     LOOK_AT_SESSION,
+    ORDERS,
     REPORT,
     SESSIONS,
     write_answer,
@@ -56,6 +57,7 @@ class WorkerAnswers:
     """See ``WorkerSharedState``.
 
     :param reactor: IReactorTime.
+    :param clock: seconds on a monotonic clock, that of the supervisor.
     :param balancer: that is asked about.
     :param place: the number of this worker.
     :param say: see above.
@@ -65,8 +67,11 @@ class WorkerAnswers:
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, balancer: Balancer, place: int, say: SayWith) -> None:
+    def __init__(
+        self, reactor: Any, clock: Callable[[], float], balancer: Balancer, place: int, say: SayWith
+    ) -> None:
         self._reactor = reactor
+        self._clock = clock
         self._balancer = balancer
         self._place = place
         self._say = say
@@ -81,10 +86,32 @@ class WorkerAnswers:
     def note(self, message: Message) -> None:
         """See ``WorkerSharedState``."""
         match message.content:
-            case {"question": int(number), "about": str(about)}:
-                answer = in_pieces(self._reactor, self._answer(about, message.content))
-                answer.addCallback(self._send, {"answer": number})
+            case {"question": int(number), "about": str(about), "until": float(until)}:
+                written: Generator[None, None, int | None] = self._answer(about, message.content)
+                if about not in ORDERS:
+                    written = self._while_wanted(until, written)
+                answer = in_pieces(self._reactor, written)
+                answer.addCallback(self._send_answer, number)
                 answer.addErrback(self._has_failed, number)
+
+    def _while_wanted(
+        self, until: float, written: Generator[None, None, int | None]
+    ) -> Generator[None, None, int | None]:
+        """Give an answer up that the supervisor does not wait for any more: the next one would come late as
+        well where this one takes a share of the time."""
+        try:
+            while self._clock() < until:
+                next(written)
+                yield
+        except StopIteration as end:
+            descriptor: int | None = end.value
+            return descriptor
+        written.close()
+        return None
+
+    def _send_answer(self, descriptor: int | None, number: int) -> None:
+        if descriptor is not None:
+            self._send(descriptor, {"answer": number})
 
     def _has_failed(self, failure: Failure, number: int) -> None:
         self._log.failure("a question has no answer", failure)

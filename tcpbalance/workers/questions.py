@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Container, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Generator, Iterable, Iterator, Mapping
 from io import BytesIO
 from itertools import count
 from typing import Any
@@ -64,6 +64,10 @@ the worker has no such frontend at the time."""
 FORGET_AFFINITY = "forget_affinity"
 """Has a worker forget, by a ``query`` as ``read_what_to_forget`` takes it."""
 
+ORDERS = frozenset({END_SESSION, FORGET_AFFINITY})
+"""A worker does these also where it is late. It answers everything else only for as long as the supervisor
+waits: ``until`` a time of the monotonic clock."""
+
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -75,10 +79,14 @@ def write_answer(items: Iterable[object]) -> Generator[None, None, int]:
     :raises OSError: the system has no more memory or descriptors.
     """
     descriptor = os.memfd_create("tcpbalance answer")
-    with os.fdopen(os.dup(descriptor), "wb") as file:
-        for item in items:
-            file.write(item if isinstance(item, bytes) else _encode(item).encode() + b"\n")
-            yield
+    try:
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            for item in items:
+                file.write(item if isinstance(item, bytes) else _encode(item).encode() + b"\n")
+                yield
+    except BaseException:  # It may be given up in the middle as well.
+        os.close(descriptor)
+        raise
     return descriptor
 
 
@@ -172,6 +180,7 @@ class Questions:
     """See ``SharedState``.
 
     :param reactor: IReactorTime.
+    :param clock: seconds on a monotonic clock, that of the workers.
     :param known: the keys of what there is; see `keys_of`.
     :ivar past: the sum of what processes have counted that have ended; of one that was killed, what it had
         counted when it was asked last. The lag of their loops is under `LOOP_LAG` and their place. What
@@ -181,10 +190,11 @@ class Questions:
 
     words: Collection[str] = ("answer", "no_answer", "last_report")
 
-    def __init__(self, reactor: Any, known: Container[CountersKey]) -> None:
+    def __init__(self, reactor: Any, clock: Callable[[], float], known: Container[CountersKey]) -> None:
         self.past: Report = {}
         self._known = known
         self._reactor = reactor
+        self._clock = clock
         self._numbers = count()
         self._asked: dict[int, _AskedWorker] = {}
         # What each worker has counted, each with the number of the question by which that is known.
@@ -250,7 +260,8 @@ class Questions:
     def _ask(self, worker: ToWorker, about: str, more: Mapping[str, Any]) -> Deferred[tuple[ToWorker, Any]]:
         number = next(self._numbers)
         try:
-            worker.send({"question": number, "about": about, **more})
+            until = self._clock() + WORKERS_ANSWER_WITHIN
+            worker.send({"question": number, "about": about, "until": until, **more})
         except MessageError:
             return fail(ApiError(400, "too_long", "the parameters are too long"))
         question = self._asked[number] = _AskedWorker(

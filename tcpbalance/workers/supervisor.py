@@ -94,7 +94,7 @@ class Supervisor(Service):
         self.bans = CommonBans(reactor, clock, config)
         self._drains = CommonDrains(clock)
         self._events = CommonEvents()
-        self.questions = Questions(reactor, keys_of(config))
+        self.questions = Questions(reactor, clock, keys_of(config))
         self._shared_states: list[SharedState] = [
             self._changes,
             ClientCounts(),

@@ -195,7 +195,7 @@ class Worker:
         """Make what this worker has in common with the others."""
         self._clients = ClientsOfPlace(lambda: limited_clients(balancer), self._say, self._reactor)
         give_way_to(self._reactor, balancer.others_wait)
-        self._answers = WorkerAnswers(self._reactor, balancer, self.place, self._channel.send)
+        self._answers = WorkerAnswers(self._reactor, monotonic, balancer, self.place, self._channel.send)
         shared_states: list[WorkerSharedState] = [
             self._clients,
             self._exchange,

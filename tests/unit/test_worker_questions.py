@@ -97,7 +97,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def questions(clock: Clock) -> Questions:
-    return Questions(clock, Everything())
+    return Questions(clock, clock.seconds, Everything())
 
 
 def given(asked: Deferred[Answers]) -> list[Any]:
@@ -122,6 +122,7 @@ def test_all_are_asked_and_each_answer_comes_with_its_worker(clock: Clock, quest
     workers = [Worker(place, questions) for place in (0, 1)]
     asked = questions.ask("anything", {"more": 1})
     assert workers[0].asked[0]["more"] == 1
+    assert workers[0].asked[0]["until"] == clock.seconds() + WORKERS_ANSWER_WITHIN
     workers[1].answer("b")
     assert not asked.called
     workers[0].answer("a" * 100_000)
@@ -276,7 +277,7 @@ def test_the_past_of_removed_backends_is_that_of_their_pool_and_what_is_gone_is_
     clock: Clock,
 ) -> None:
     both = config_of(api=("10.0.0.1", "10.0.0.2"), other=("10.0.0.3",))
-    questions = Questions(clock, keys_of(both))
+    questions = Questions(clock, clock.seconds, keys_of(both))
     worker, draining = (Worker(0, questions) for _ in range(2))
 
     keys = [WEB, API, ("pool", "other"), *sorted(key for key in keys_of(both) if key[0] == "backend")]
