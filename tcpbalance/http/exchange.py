@@ -49,7 +49,7 @@ from tcpbalance.http.phases import (
 from tcpbalance.http.record import RequestRecord
 from tcpbalance.http.refusals import RequestRefused
 from tcpbalance.http.reported import SEND_REQUEST_ID, packed_client, request_id
-from tcpbalance.http.request_deadlines import NO_LOOK, excuses, next_deadline, response_timeout
+from tcpbalance.http.request_deadlines import NO_LOOK, excuses, next_deadline, next_look, response_timeout
 from tcpbalance.http.request_limits import RequestLimits
 from tcpbalance.http.response import Response
 from tcpbalance.http.routes import Route
@@ -686,8 +686,8 @@ class Exchange:
 
     @property
     def due(self) -> float:
-        """When the first deadline comes, by how things stand now."""
-        return next_deadline(self).due
+        """When its deadlines are to be looked at."""
+        return next_look(self)
 
     def check(self, now: float) -> None:
         """End what has lasted too long.

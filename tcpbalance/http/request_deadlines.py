@@ -119,6 +119,20 @@ def next_deadline(request: TimedRequest) -> RequestDeadline:
     return RequestDeadline(active + stall_timeout, RESPONSE_LATE, EndReason.STALL_TIMEOUT)
 
 
+def next_look(request: TimedRequest) -> float:
+    """Give when to look at the deadlines: when the first may come by how things stand now, or before that.
+
+    A body whose recipient takes no more has another deadline, and nobody tells when that begins to count. So
+    a look comes no later than the shortest time for which a body may pause.
+    """
+    due = next_deadline(request).due
+    if request.phase is REACHING or (request.upload is None and request.response is None):
+        return due
+    context = request.context
+    pause = min(context.timeouts.idle_timeout, context.http.body_timeout, request.pool.http.stall_timeout)
+    return min(due, context.wheel.now + RESOLUTION + pause)
+
+
 def _holds_client(request: TimedRequest, upload: Upload) -> bool:
     """Whether the client cannot send, because the backend takes no more."""
     return request.session.client.stopped or upload.waits

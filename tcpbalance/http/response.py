@@ -50,7 +50,7 @@ class AnsweredRequest(typing.Protocol):
     def upload(self) -> Upload | None: ...
     @property
     def due(self) -> float:
-        """When the first deadline comes, by how things stand now."""
+        """When its deadlines are to be looked at."""
         ...
 
     @property

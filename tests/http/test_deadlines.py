@@ -167,6 +167,32 @@ def test_a_client_that_does_not_read_is_cut(make_scene: MakeScene) -> None:
     assert (client.saw, scene.ends) == ("reset", ["idle_timeout 200"])
 
 
+@pytest.mark.parametrize("size", [100_000, 10_000_000])
+def test_a_client_that_stops_reading_is_cut_by_a_short_time_limit(make_scene: MakeScene, size: int) -> None:
+    scene = make_scene(
+        network={"send_buffer": 4_000, "receive_buffer": 4_000},
+        timeouts={"idle_timeout": 3.0, "half_close_timeout": 3.0},
+    )
+    client = scene.connect(GET)
+    client.stop_reading()
+    scene.send(scene.connection, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"a" * size)
+    assert lasts(scene, 2.5, 12.0)
+    scene.advance(10.0)
+    assert (client.saw, scene.ends) == ("reset", ["idle_timeout 200"])
+
+
+def test_a_client_that_pauses_once_the_backend_reads_again_is_late(make_scene: MakeScene) -> None:
+    scene = make_scene(network={"send_buffer": 4_000, "receive_buffer": 4_000}, http={"body_timeout": 3.0})
+    client = scene.connect(POST)
+    scene.connection.stop_reading()
+    scene.send(client, b"a" * 90_000)
+    scene.advance(20.0)
+    scene.connection.start_reading()
+    scene.run()
+    assert lasts(scene, 2.5, 10.0)
+    assert (client.saw, scene.ends) == ("fin", ["body_timeout 408"])
+
+
 def test_no_backend_accepts_in_time(make_scene: MakeScene) -> None:
     scene = make_scene({ONE: "hangs"}, connect_timeout=30.0, dial_timeout=30.0, retries=0)
     client = scene.connect(GET)
