@@ -21,6 +21,7 @@ from tcpbalance.config.pools import AffinityConfig as AffinityConfig
 from tcpbalance.config.pools import HealthConfig as HealthConfig
 from tcpbalance.config.rebalance import RebalanceConfig as RebalanceConfig
 from tcpbalance.config.resolver import ResolverConfig as ResolverConfig
+from tcpbalance.config.statuses import StatusSet as StatusSet
 from tcpbalance.config.tls import CertificateConfig as CertificateConfig
 from tcpbalance.config.tls import FrontendTlsConfig as FrontendTlsConfig
 from tcpbalance.config.tls import PoolTlsConfig as PoolTlsConfig
@@ -37,7 +38,6 @@ from tcpbalance.health.probes.command import CommandProbe as CommandProbe
 from tcpbalance.health.probes.endpoint import endpoint_for as endpoint_for
 from tcpbalance.health.probes.expect import ExpectProbe as ExpectProbe
 from tcpbalance.health.probes.http import HttpProbe as HttpProbe
-from tcpbalance.health.probes.status import StatusSet as StatusSet
 from tcpbalance.health.probes.tcp import TcpProbe as TcpProbe
 from tcpbalance.health.probes.tls import TlsProbe as TlsProbe
 from tcpbalance.logs.access_log import AccessLog as AccessLog

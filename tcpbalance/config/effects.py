@@ -280,6 +280,7 @@ EFFECTS: Mapping[type, Mapping[str, Effect]] = {
     },
     OutlierConfig: {
         "consecutive_failures": _IN_PLACE,
+        "statuses": _IN_PLACE,
         "eject_for": _IN_PLACE,
         "max_ejected": _IN_PLACE,
         "slow_factor": _IN_PLACE,

@@ -250,6 +250,11 @@ def _pools(frontends: Mapping[str, FrontendConfig], pools: Mapping[str, PoolConf
         used = modes.get(str(path[-1]), set())
         if pool.http is not None and used == {"tcp"}:
             yield Mistake((*path, "http"), 'has no effect without mode = "http" at a frontend of this pool')
+        if pool.outlier is not None and used == {"tcp"} and is_given(pool.outlier, "statuses"):
+            yield Mistake(
+                (*path, "outlier", "statuses"),
+                'has no effect without mode = "http" at a frontend of this pool',
+            )
         if used == {"http"} and pool.rebalance is not None:
             yield Mistake(
                 (*path, "rebalance"),

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import attrs
 from attrs import field, frozen
 from attrs.validators import optional
 
 from tcpbalance.config import checks, plain
+from tcpbalance.config.errors import InvalidValue
+from tcpbalance.config.messages import value_text
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.quantities import Duration, Fraction
+from tcpbalance.config.statuses import StatusSet
 from tcpbalance.config.strict import strict
+
+MIN_FAILURE = 500
+"""The first status by which a server says that it has failed: RFC 9110, section 15.6."""
+
+
+def _of_servers(_: object, key: attrs.Attribute[StatusSet], value: StatusSet) -> None:
+    if any(first < MIN_FAILURE for first, _ in value.ranges):
+        raise InvalidValue(key.name, f"must be status codes from {MIN_FAILURE}, got {value_text(str(value))}")
 
 
 @frozen(kw_only=True, field_transformer=strict)
@@ -25,7 +37,17 @@ class OutlierConfig:
         metadata=doc(
             "How many connections in a row must fail before a backend is ejected. A connection fails "
             "when the backend refuses it, does not accept it in time, or resets it before sending a "
-            "byte."
+            'byte. With `mode = "http"`, requests count as well: see `statuses`.'
+        ),
+    )
+    statuses: StatusSet = field(
+        default=StatusSet(((502, 504),)),
+        converter=plain.statuses,
+        validator=_of_servers,
+        metadata=doc(
+            "Status codes from 500 to 599 of responses that count as failures, of frontends with "
+            '`mode = "http"`; all others end a row of failures. 500 is mostly a fault of one page, which all '
+            "backends have. The balancer's own answers do not count."
         ),
     )
     eject_for: Duration = field(

@@ -19,6 +19,7 @@ from tcpbalance.config.messages import value_text
 from tcpbalance.config.names import AlpnName, TlvType
 from tcpbalance.config.quantities import Bandwidth, Duration, Fraction, Hold, Rate, Size
 from tcpbalance.config.route_values import HostPattern, PathPattern, RedirectTarget, SentHost
+from tcpbalance.config.statuses import StatusSet
 from tcpbalance.config.workers import Workers
 from tcpbalance.errors import SettingError
 
@@ -220,6 +221,14 @@ def redirect_target(value: RedirectTarget | str) -> RedirectTarget:
     :raises SettingError: for anything else.
     """
     return value if isinstance(value, RedirectTarget) else RedirectTarget.parse(value)
+
+
+def statuses(value: StatusSet | int | str) -> StatusSet:
+    """Read a status code, or several.
+
+    :raises SettingError: for anything else.
+    """
+    return value if value is UNREAD or isinstance(value, StatusSet) else StatusSet.parse(value)
 
 
 def page(value: PagePath | str) -> PagePath:

@@ -139,6 +139,7 @@ class Exchange:
     :ivar backend: the connection to it; None while there is none.
     :ivar client: the client as backends are to know it; None while no backend is looked for.
     :ivar packed: the packed address of that, by which a backend is chosen; None where it has none.
+    :ivar slot: that of its backend; None while it has none.
     :ivar upload: its body; None where it has none.
     :ivar dialler: what opens a connection for it; None where one waited.
     :ivar response: what is coming; None before its first byte.
@@ -149,7 +150,6 @@ class Exchange:
         "_framing",
         "_idle",
         "_limits",
-        "_slot",
         "backend",
         "backend_bytes",
         "began",
@@ -175,6 +175,7 @@ class Exchange:
         "sent_at",
         "served_by",
         "session",
+        "slot",
         "started",
         "status",
         "target",
@@ -198,10 +199,10 @@ class Exchange:
     phase: RequestPhase
     heads: RouteHeads
     pool: Pool
+    slot: Slot | None
 
     _idle: IdleConnections
     _limits: RequestLimits | None
-    _slot: Slot | None
 
     def __init__(self, session: ExchangeOwner, context: HttpContext, began: float, started: float) -> None:
         self.session = session
@@ -211,7 +212,7 @@ class Exchange:
         self.phase = REACHING
         self.head = self.target = self.route = self.client = self.packed = self.upload = None
         self.head_time = self.first_byte = self.request_id = self.reason = None
-        self.served_by = self.backend = self.dialler = self.response = self._slot = self._limits = None
+        self.served_by = self.backend = self.dialler = self.response = self.slot = self._limits = None
         self.cause = ""
         self.status = self.client_bytes = self.backend_bytes = self.response_size = 0
         self._framing = NO_BODY
@@ -377,7 +378,7 @@ class Exchange:
         if choices is not None:
             choices.close()
         slot.reused()
-        self._slot = slot
+        self.slot = slot
         self._send(connection)
 
     @property
@@ -424,7 +425,7 @@ class Exchange:
         assert isinstance(side, BackendHttpConnection)
         dialler = self.dialler
         assert dialler is not None
-        self._slot = dialler.slot
+        self.slot = dialler.slot
         if side.served:
             # It was made for an attempt before this one.
             dialler.outgoing_header = None
@@ -495,8 +496,6 @@ class Exchange:
         response = self.response
         if response is None:
             self.first_byte = self.context.clock() - self.sent_at
-            assert self._slot is not None
-            self._slot.answered()
             response = self.response = Response(self, connection)
         response.feed(data)
 
@@ -511,6 +510,8 @@ class Exchange:
         chosen = upgrade(head)
         if not chosen or not set(chosen) <= set(self._offered(self.head)):
             raise BadResponse("the backend changes to a protocol that was not asked for")
+        assert self.slot is not None
+        self.slot.responded(head.status)
         self.status = head.status
         self.response = None
         self.session.client.transport.write(self.heads.switch(head, b", ".join(chosen)))
@@ -518,11 +519,11 @@ class Exchange:
 
     def give_up_backend(self) -> tuple[BackendHttpConnection, Slot, Pool]:
         """Leave the connection and its slot to the caller, which records the request as well."""
-        connection, slot = self.backend, self._slot
+        connection, slot = self.backend, self.slot
         assert connection is not None
         assert slot is not None
         self.phase = OVER
-        self.backend = self._slot = None
+        self.backend = self.slot = None
         if self.dialler is not None:
             self.dialler.slot = None
             self.dialler.end()
@@ -609,7 +610,7 @@ class Exchange:
 
     def _try_again(self, reason: EndReason, cause: str) -> None:
         """The connection has ended before the head of a response: send the request once more, or answer."""
-        connection, slot, dialler = self.backend, self._slot, self.dialler
+        connection, slot, dialler = self.backend, self.slot, self.dialler
         assert connection is not None
         assert slot is not None
         self._drop_backend()
@@ -618,14 +619,14 @@ class Exchange:
             if self._may_repeat and (dialler is None or not dialler.takes_none_that_waits):
                 dialler = dialler or self._dial()
                 self._reach_again(dialler)
-                self._slot = None
+                self.slot = None
                 dialler.dial_anew(slot)
                 return
         else:
             assert dialler is not None
             if self._may_repeat and NO_RESPONSE in self.pool.http.retry_on:
                 self._reach_again(dialler)
-                self._slot = None
+                self.slot = None
                 dialler.again(cause)
                 return
             dialler.reset_unanswered(cause)
@@ -754,8 +755,8 @@ class Exchange:
         self.response = None
         if self.dialler is not None:
             self.dialler.end()
-        elif self._slot is not None:
-            self._slot.release()
+        elif self.slot is not None:
+            self.slot.release()
         self._count(reason)
         self.session.request_over(reason, then)
 

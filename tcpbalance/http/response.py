@@ -14,6 +14,7 @@ from tcpbalance.http.heads import RouteHeads
 from tcpbalance.http.phases import ANSWERING, AWAITING, BAD_RESPONSE, RequestEvent, RequestPhase
 from tcpbalance.http.upload import Upload
 from tcpbalance.http.upstream import BackendHttpConnection
+from tcpbalance.pool.slot import Slot
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.wire.http.errors import BadResponse
 from tcpbalance.wire.http.fields import keeps_alive
@@ -46,6 +47,8 @@ class AnsweredRequest(typing.Protocol):
     def head(self) -> RequestHead | None: ...
     @property
     def heads(self) -> RouteHeads: ...
+    @property
+    def slot(self) -> Slot | None: ...
     @property
     def upload(self) -> Upload | None: ...
     @property
@@ -186,6 +189,8 @@ class Response(CarriableBody):
         data = request.heads.response(head, framing, version, keeps, context.date())
         session.client.transport.write(data + passed if passed else data)
         self.body = body
+        assert request.slot is not None
+        request.slot.responded(head.status)
         if body is None or body.whole:
             self._whole()
             return

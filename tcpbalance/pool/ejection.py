@@ -64,7 +64,7 @@ class Ejections:
         self._next_expiry = self._find_next_expiry()
 
     def failed(self, backend: Backend, cause: str) -> None:
-        """A connection failed, or ended before the backend's first byte.
+        """A connection failed, or ended before the backend's first byte; or a response says so.
 
         :param cause: why, in a word or two.
         """
@@ -89,7 +89,7 @@ class Ejections:
             self._eject(backend, cause)
 
     def answered(self, backend: Backend) -> None:
-        """The backend's first byte on a connection has come."""
+        """The backend's first byte on a connection has come, or a response that is no failure."""
         self._detection.answered(backend)
 
     def passed_a_check(self, backend: Backend) -> None:

@@ -35,7 +35,8 @@ class OutlierDetection:
         self.members = members
 
     def failed(self, backend: Backend) -> bool:
-        """Take note of a connection that failed, or ended before the backend's first byte.
+        """Take note of a connection that failed, or ended before the backend's first byte, or of a response
+        whose status counts as a failure.
 
         :returns: whether it should be ejected for that.
         """
@@ -75,7 +76,7 @@ class OutlierDetection:
         return seconds > factor * max(median, lower_median(sorted(latest)))
 
     def answered(self, backend: Backend) -> None:
-        """Take note of a backend's first byte on a connection: whatever it is, it does not fail."""
+        """Take note of a backend's first byte on a connection, or of a response: it does not fail."""
         backend.host_stats.failures = 0
 
     def median_connect_time(self) -> float | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from attrs import define
 
+from tcpbalance.config.outlier import MIN_FAILURE
 from tcpbalance.pool.affinity import Affinity, StickyEntry
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.connection_queue import ConnectionQueue
@@ -99,6 +100,16 @@ class Slot:
         """The backend's first byte has come."""
         if self._observers.ejections is not None:
             self._observers.ejections.answered(self.backend)
+
+    def responded(self, status: int) -> None:
+        """The head of a response has come: the backend serves, or has failed by its status."""
+        ejections = self._observers.ejections
+        if ejections is None:
+            return
+        if status >= MIN_FAILURE and status in ejections.config.statuses:
+            ejections.failed(self.backend, f"status {status}")
+        else:
+            ejections.answered(self.backend)
 
     def failed(self, seconds: float, cause: str) -> None:
         """The backend could not be reached, or ended the connection before its first byte.

@@ -89,6 +89,14 @@ _ENDINGS = (
             '7: pools.db.http: has no effect without mode = "http" at a frontend of this pool',
         ),
         (
+            pool("outlier.statuses = 500"),
+            '7: pools.db.outlier.statuses: has no effect without mode = "http" at a frontend of this pool',
+        ),
+        (
+            pool('outlier.statuses = "499-504"'),
+            '7: pools.db.outlier.statuses: must be status codes from 500, got "499-504"',
+        ),
+        (
             site('sni_routes = [{ names = ["a.example"], pool = "web" }]'),
             f'5: {_WEB}sni_routes: has no effect with mode = "http", use routes with hosts',
         ),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcpbalance.health.probes.status import MAX_STATUS, MIN_STATUS, StatusSet
+from tcpbalance.config.statuses import MAX_STATUS, MIN_STATUS, StatusSet
 
 
 @pytest.mark.parametrize(

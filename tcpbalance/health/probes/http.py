@@ -7,19 +7,16 @@ from importlib import import_module
 from attrs import field, frozen
 from attrs.validators import optional
 
+from tcpbalance.config import plain
 from tcpbalance.config.metadata import HIDDEN
+from tcpbalance.config.statuses import StatusSet
 from tcpbalance.config.strict import strict
 from tcpbalance.health.probes.base import Target
 from tcpbalance.health.probes.keys import matching, some_text
-from tcpbalance.health.probes.status import StatusSet
 
 # What RFC 3986 lets stand in a path and a query is printable ASCII; a fragment is never sent.
 _path = matching(r'/[!"$-~]*', 'must begin with "/" and be printable ASCII without blanks and "#"')
 _host = matching(r"[!-~]+", "must be printable ASCII without blanks")
-
-
-def _status(value: StatusSet | int | str) -> StatusSet:
-    return value if isinstance(value, StatusSet) else StatusSet.parse(value)
 
 
 def _without_query(path: str) -> str:
@@ -47,7 +44,7 @@ class HttpProbe:
     )
     status: StatusSet = field(
         default=StatusSet(((200, 399),)),
-        converter=_status,
+        converter=plain.statuses,
         metadata={"doc": 'Status codes that pass: `"200"`, `"200-399"` or `"200,204,300-302"`.'},
     )
     contains: str | None = field(

@@ -19,12 +19,12 @@ from twisted.web.iweb import IAgentEndpointFactory, IResponse
 from zope.interface import implementer
 
 from tcpbalance.config.addresses import Address
+from tcpbalance.config.statuses import StatusSet
 from tcpbalance.health.probes.base import ProbeFailed, Target
 from tcpbalance.health.probes.causes import named_causes, verdict_on
 from tcpbalance.health.probes.connection import ProbeConnection, connected
 from tcpbalance.health.probes.endpoint import endpoint_for
 from tcpbalance.health.probes.search import ANSWER_LIMIT, Search
-from tcpbalance.health.probes.status import StatusSet
 
 HEAD_LIMIT = 64 * 1024
 """Bytes that an answer may spend on anything but its body; Twisted bounds a line, not how many there are."""

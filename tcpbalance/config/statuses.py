@@ -1,4 +1,4 @@
-"""Which HTTP status codes pass a check."""
+"""Sets of HTTP status codes."""
 
 from __future__ import annotations
 
