@@ -159,7 +159,7 @@ def _keys(path: KeyPath, old: Any, new: Any) -> Iterator[KeyChange]:
             yield from _probe_keys(path, before, after, effect)
         elif isinstance(old, FrontendConfig) and key.name == "routes":
             yield from _routes(place, before, after, effect)
-        elif isinstance(before, Mapping):
+        elif isinstance(before, Mapping) and isinstance(after, Mapping):
             show = key.metadata.get("shown", lambda value: value)
             yield from _named_values(place, (before, after), (show(before), show(after)), effect)
         else:

@@ -163,6 +163,7 @@ EFFECTS: Mapping[type, Mapping[str, Effect]] = {
         "methods": _NEW_REQUESTS,
         "headers": _NEW_REQUESTS,
         "pool": _NEW_REQUESTS,
+        "pools": _NEW_REQUESTS,
         "redirect": _NEW_REQUESTS,
         "answer": _NEW_REQUESTS,
         "strip_prefix": _NEW_REQUESTS,

@@ -301,7 +301,6 @@ class FrontendConfig(TimeoutsConfig):
 def pools_of(frontend: FrontendConfig) -> Iterator[str]:
     """Give the names of the pools that a frontend leads to, as far as they can be read."""
     sni = [route.pool for _, route in readable((), frontend.sni_routes)]
-    http = [route.pool for _, route in readable((), frontend.routes)]
-    for name in (frontend.pool, *sni, *http):
-        if isinstance(name, str):
-            yield name
+    yield from (name for name in (frontend.pool, *sni) if isinstance(name, str))
+    for _, route in readable((), frontend.routes):
+        yield from route.pool_names

@@ -104,9 +104,9 @@ def _names(path: KeyPath, frontend: FrontendConfig) -> Iterator[Mistake]:
 
 
 def _leads_somewhere(place: KeyPath, route: HttpRouteConfig, frontend: FrontendConfig) -> Iterator[Mistake]:
-    ways = (route.pool, route.redirect, route.answer, frontend.pool)
+    ways = (route.pool, route.pools, route.redirect, route.answer, frontend.pool)
     if all(way is None for way in ways):
-        yield Mistake(place, "must have pool, redirect or answer where the frontend has no pool")
+        yield Mistake(place, "must have pool, pools, redirect or answer where the frontend has no pool")
 
 
 def _sent_anyway(place: KeyPath, route: HttpRouteConfig, frontend: FrontendConfig) -> Iterator[Mistake]:

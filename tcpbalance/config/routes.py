@@ -28,6 +28,9 @@ WEBSOCKET = UpgradeName("websocket")
 
 NO_FIELDS: Mapping[FieldName, FieldValue] = {}
 
+MAX_POOL_WEIGHT = 10_000
+"""Of a pool that is one of several; a part in ten thousand is hardly looked at apart."""
+
 REDIRECTS = (301, 302, 303, 307, 308)
 _WITHOUT_BODY = (204, 205)
 
@@ -229,6 +232,26 @@ def _alone(*others: str) -> checks.Validator[Any]:
     return check
 
 
+def _weights(_: object, key: attrs.Attribute[Any], weights: Any) -> None:
+    """Refuse what shares nothing out."""
+    if weights is None:
+        return
+    if not isinstance(weights, Mapping) or not all(isinstance(pool, str) for pool in weights):
+        raise InvalidValue(
+            key.name, f"must be a table of pools with their weights, got {value_text(weights)}"
+        )
+    for pool, weight in weights.items():
+        if type(weight) is not int or not 0 <= weight <= MAX_POOL_WEIGHT:
+            raise InvalidValue(
+                key.name,
+                f"the weight of {value_text(pool)} must be 0 to {MAX_POOL_WEIGHT}, got {value_text(weight)}",
+            )
+    if len(weights) < 2:
+        raise InvalidValue(key.name, "must have at least two pools, for a single one is pool")
+    if not any(weights.values()):
+        raise InvalidValue(key.name, "must have at least one pool with a weight above 0")
+
+
 def _distinct(_: object, key: attrs.Attribute[Any], values: tuple[str, ...]) -> None:
     seen = dict.fromkeys(values)
     if len(seen) < len(values):
@@ -322,12 +345,23 @@ class HttpRouteConfig:
         default=None,
         metadata=doc("Name of the pool that serves these requests.", default="that of the frontend"),
     )
+    pools: Mapping[str, int] | None = field(
+        default=None,
+        hash=False,
+        validator=[_weights, _alone("pool")],
+        metadata=doc(
+            "Names of several pools that share these requests, with their weights, 0 to "
+            f"{MAX_POOL_WEIGHT}. A client stays with one of them: another weight moves no more clients than "
+            "it has to.",
+            example="{ stable = 95, canary = 5 }",
+        ),
+    )
     redirect: RedirectConfig | None = field(
-        default=None, validator=_alone("pool"), metadata=doc("Clients are sent elsewhere.")
+        default=None, validator=_alone("pool", "pools"), metadata=doc("Clients are sent elsewhere.")
     )
     answer: AnswerConfig | None = field(
         default=None,
-        validator=_alone("pool", "redirect"),
+        validator=_alone("pool", "pools", "redirect"),
         metadata=doc("Clients get a fixed answer."),
     )
     strip_prefix: PathPattern | None = field(
@@ -368,6 +402,12 @@ class HttpRouteConfig:
             "on: the backend answers as to any other request."
         ),
     )
+
+    @property
+    def pool_names(self) -> tuple[str, ...]:
+        """The names of the pools that it leads to by itself, as far as they can be read."""
+        several = self.pools if isinstance(self.pools, Mapping) else ()
+        return tuple(name for name in (self.pool, *several) if isinstance(name, str))
 
     @property
     def rank(self) -> Rank:

@@ -6,7 +6,7 @@ The rules look at the models, or at drafts of them, where other things are wrong
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address
 
 from tcpbalance.config import http_rules
@@ -51,11 +51,12 @@ def _rules(
     yield _names("pools", pools)
     yield _listens(frontends)
     for path, frontend in tables("frontends", frontends):
-        yield _pool_is_there(path, frontend.pool, pools)
+        yield _pool_is_there((*path, "pool"), frontend.pool, pools)
         for place, route in readable((*path, "sni_routes"), frontend.sni_routes):
-            yield _pool_is_there(place, route.pool, pools)
+            yield _pool_is_there((*place, "pool"), route.pool, pools)
         for place, http_route in readable((*path, "routes"), frontend.routes):
-            yield _pool_is_there(place, http_route.pool, pools)
+            yield _pool_is_there((*place, "pool"), http_route.pool, pools)
+            yield _pools_are_there((*place, "pools"), http_route.pools, pools)
         yield _routed_twice(path, frontend)
         yield _bans(path, frontend)
     for path, pool in tables("pools", pools):
@@ -108,7 +109,12 @@ def _names(section: str, named: Mapping[str, object]) -> Iterator[Mistake]:
 def _pool_is_there(path: KeyPath, pool: str | None, pools: Pools) -> Iterator[Mistake]:
     if pool is not None and pool not in pools:
         fix = guess(pool, list(pools), "the pools are") if pools else "add its table [pools.NAME]"
-        yield Mistake((*path, "pool"), f"no pool is named {value_text(pool)}, {fix}")
+        yield Mistake(path, f"no pool is named {value_text(pool)}, {fix}")
+
+
+def _pools_are_there(path: KeyPath, names: Iterable[str] | None, pools: Pools) -> Iterator[Mistake]:
+    for name in names or ():
+        yield from _pool_is_there((*path, name), name, pools)
 
 
 def _routed_twice(path: KeyPath, frontend: FrontendConfig) -> Iterator[Mistake]:

@@ -282,7 +282,7 @@ class Exchange:
         route = self.route = find_route(context, head, target, self.session.preread)
         if route is None:
             self._answer(EndReason.NO_ROUTE)
-        elif route.pool is None:
+        elif route.pool is None and route.pools is None:
             answer = fixed_answer(route, target)
             self._answer(EndReason.ANSWERED_HERE, "", answer.status, answer.page, answer.extra)
         else:
@@ -294,7 +294,11 @@ class Exchange:
             self.packed = packed_client(client) if client.trusted else self.session.packed
             if SEND_REQUEST_ID in context.http.send:
                 self.request_id = request_id(head, client)
-            self._reach(route.pool)
+            pool = route.pool
+            if pool is None:
+                assert route.pools is not None
+                pool = route.pools.of_client(self.packed, context.rng)
+            self._reach(pool)
 
     def client_sent(self, data: bytes) -> bytes:
         """Take bytes that the client has sent.
@@ -779,8 +783,8 @@ class Exchange:
         upstream: SessionStats | None = None
         if served_by is not None:
             upstream = served_by.stats
-        elif self.route is not None and self.route.pool is not None:
-            upstream = self.route.pool.stats
+        elif self.client is not None:
+            upstream = self.pool.stats
         if upstream is not None:
             upstream.ended[reason] += 1
             upstream.bytes_in += self.client_bytes
@@ -795,6 +799,11 @@ class Exchange:
         if self.phase is REACHING and self.dialler is not None and self.dialler.queued:
             return QUEUED
         return STATE_NAMES[self.phase]
+
+    @property
+    def pool_name(self) -> str | None:
+        """What the pool is called that has to serve it; None where none has."""
+        return None if self.client is None else self.pool.name
 
     @property
     def carried(self) -> tuple[int, int]:

@@ -33,6 +33,7 @@ class RequestRecord(SessionRecord):
     :ivar version: of HTTP, such as ``1.1``.
     :ivar status: of the response that the client was sent, 0 where it was sent none.
     :ivar route: the name of the route that was taken, None where none was.
+    :ivar pool: the name of the pool that had to serve it, None where none had.
     :ivar request_id: the value of ``X-Request-Id``, None where it has none.
     :ivar head: from its first byte to the end of its head, None where that did not come.
     :ivar first_byte: from sending the request to the first byte of the response, None where none came.
@@ -49,6 +50,7 @@ class RequestRecord(SessionRecord):
     version: str = ""
     status: int = 0
     route: str | None = None
+    pool: str | None = None
     request_id: str | None = None
     head: float | None = None
     first_byte: float | None = None

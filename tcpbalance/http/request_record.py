@@ -63,6 +63,7 @@ def request_record(exchange: Exchange, client: str, preread: Preread | None) -> 
         "" if head is None else head.version.decode("latin-1"),
         exchange.status,
         None if exchange.route is None else exchange.route.name,
+        None if report is None else exchange.pool.name,
         None if exchange.request_id is None else bounded(exchange.request_id.decode("latin-1")),
         exchange.head_time,
         exchange.first_byte,

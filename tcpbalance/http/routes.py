@@ -18,6 +18,7 @@ from tcpbalance.config.route_values import PathPattern, RedirectTarget
 from tcpbalance.config.routes import WEBSOCKET, HttpRouteConfig, Rank
 from tcpbalance.http.pages import Page
 from tcpbalance.pool.pool import Pool
+from tcpbalance.pool.weighted_pools import WeightedPools
 from tcpbalance.wire.http.rewrite import NO_EDITS, FieldEdits
 
 _EVERYTHING = PathPattern("/*")
@@ -75,10 +76,11 @@ class FixedAnswer:
 
 @frozen(eq=False, kw_only=True)
 class Route:
-    """Which requests, and what becomes of them; one of ``pool``, ``redirect`` and ``answer`` is there.
+    """Which requests, and what becomes of them: one of ``pool``, ``pools``, ``redirect`` and ``answer``.
 
     :param name: for logs; None for what takes the requests that no route of the configuration takes.
     :param pool: serves them.
+    :param pools: of which each serves some of their clients.
     :param redirect: where they are sent instead.
     :param answer: what is answered instead.
     :param strip_prefix: what paths begin with, and backends do not get; empty for nothing.
@@ -93,6 +95,7 @@ class Route:
 
     name: str | None = None
     pool: Pool | None = None
+    pools: WeightedPools | None = None
     redirect: Redirect | None = None
     answer: FixedAnswer | None = None
     strip_prefix: bytes = b""
@@ -103,6 +106,13 @@ class Route:
     upgrade: frozenset[str] = frozenset({WEBSOCKET})
     methods: frozenset[bytes] = frozenset()
     headers: tuple[tuple[bytes, bytes | None], ...] = ()
+
+    @property
+    def all_pools(self) -> tuple[Pool, ...]:
+        """Those that may serve a request."""
+        if self.pools is not None:
+            return tuple(self.pools.weights)
+        return () if self.pool is None else (self.pool,)
 
     @property
     def asks_more(self) -> bool:
@@ -200,7 +210,7 @@ class Routes:
         self.looks_at_paths = any(there.looks_at_paths for there in self._all())
         self.routes = tuple(all_routes)
         self.pages = tuple(route.answer.page for route in all_routes if route.answer is not None)
-        self.pools = tuple(dict.fromkeys(route.pool for route in all_routes if route.pool is not None))
+        self.pools = tuple(dict.fromkeys(pool for route in all_routes for pool in route.all_pools))
 
     def _all(self) -> Iterator[_Paths]:
         yield from (*self._exact.values(), *self._wild.values())

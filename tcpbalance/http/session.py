@@ -234,14 +234,13 @@ class HttpSession:
         """See ``registry.OpenSession``."""
         exchange, preread, served_by = self._exchange, self.preread, self.served_by
         now = self._context.clock()
-        pool = None if exchange is None or exchange.route is None else exchange.route.pool
         client_bytes, backend_bytes = self.carried
         return SessionFacts(
             self._started,
             self._address,
             None if preread is None else preread.proxy,
             self._context.name,
-            None if pool is None else pool.name,
+            None if exchange is None else exchange.pool_name,
             None if served_by is None else served_by.name,
             self._phase.value if exchange is None else exchange.state,
             now - self._born,

@@ -15,6 +15,7 @@ from tcpbalance.config.routes import ANY_VALUE, HttpRouteConfig, RequestHeadersC
 from tcpbalance.http.pages import Page, PageReader
 from tcpbalance.http.routes import FixedAnswer, Redirect, Route, Routes
 from tcpbalance.pool.pool import Pool
+from tcpbalance.pool.weighted_pools import WeightedPools
 from tcpbalance.wire.http.diagnose import HeadLimits
 from tcpbalance.wire.http.rewrite import NO_EDITS, FieldEdits
 
@@ -95,13 +96,16 @@ def _route(
     body_size: int | None,
 ) -> Route:
     redirect, answer = table.redirect, table.answer
-    pool = None
-    if redirect is None and answer is None:
+    pool = several = None
+    if table.pools is not None:
+        several = WeightedPools({pools[name]: weight for name, weight in table.pools.items()})
+    elif redirect is None and answer is None:
         pool = otherwise.pool if table.pool is None and otherwise is not None else pools[str(table.pool)]
     page = None if answer is None or answer.file is None else reader.read(answer.file)
     return Route(
         name=table.name or place,
         pool=pool,
+        pools=several,
         redirect=None if redirect is None else Redirect(redirect.status, redirect.to),
         answer=None if answer is None else FixedAnswer(answer.status, page),
         strip_prefix=(table.strip_prefix or "").encode("ascii"),

@@ -7,7 +7,7 @@ are not made anew: clients have a part in them, so few are kept.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from tcpbalance.logs.quoting import bare_or_quoted, optional, quoted
 
@@ -15,13 +15,17 @@ if TYPE_CHECKING:
     from tcpbalance.http.record import RequestRecord
 
 
+_Usual: TypeAlias = tuple[str, str | None, str, int, str | None, str | None, bool]
+"""What many requests have in common: method, host, version, status, route, pool, and whether a connection was
+reused."""
+
+
 def request_text(record: RequestRecord) -> str:
     """Give `key=value` pairs, each with a space before it."""
     target, request_id, head, first_byte = record.target, record.request_id, record.head, record.first_byte
     referer, user_agent = record.referer, record.user_agent
-    usual = _usual_text(
-        record.method, record.host, record.version, record.status, record.route, record.reused
-    )
+    key = record.method, record.host, record.version, record.status, record.route, record.pool, record.reused
+    usual = _usual_text(key)
     return (
         f"{usual} target={bare_or_quoted(target) if target else '-'}"
         f" request_id={'-' if request_id is None else bare_or_quoted(request_id)}"
@@ -37,9 +41,8 @@ def request_json(record: RequestRecord) -> str:
     """Give members of a JSON object, each with a comma before it."""
     target, request_id, head, first_byte = record.target, record.request_id, record.head, record.first_byte
     referer, user_agent = record.referer, record.user_agent
-    usual = _usual_json(
-        record.method, record.host, record.version, record.status, record.route, record.reused
-    )
+    key = record.method, record.host, record.version, record.status, record.route, record.pool, record.reused
+    usual = _usual_json(key)
     return (
         f'{usual},"target":{quoted(target) if target else "null"}'
         f',"request_id":{"null" if request_id is None else quoted(request_id)}'
@@ -52,28 +55,26 @@ def request_json(record: RequestRecord) -> str:
 
 
 @functools.lru_cache(maxsize=512)
-def _usual_text(
-    method: str, host: str | None, version: str, status: int, route: str | None, reused: bool
-) -> str:
+def _usual_text(key: _Usual) -> str:
+    method, host, version, status, route, pool, reused = key
     return (
         f" method={optional(method or None, bare_or_quoted, '-')}"
         f" host={optional(host, bare_or_quoted, '-')}"
         f" version={optional(version or None, bare_or_quoted, '-')}"
         f" status={status or '-'} route={optional(route, bare_or_quoted, '-')}"
-        f" reused={'yes' if reused else 'no'}"
+        f" pool={optional(pool, bare_or_quoted, '-')} reused={'yes' if reused else 'no'}"
     )
 
 
 @functools.lru_cache(maxsize=512)
-def _usual_json(
-    method: str, host: str | None, version: str, status: int, route: str | None, reused: bool
-) -> str:
+def _usual_json(key: _Usual) -> str:
+    method, host, version, status, route, pool, reused = key
     return (
         f',"method":{optional(method or None, quoted, "null")}'
         f',"host":{optional(host, quoted, "null")}'
         f',"version":{optional(version or None, quoted, "null")}'
         f',"status":{status or "null"},"route":{optional(route, quoted, "null")}'
-        f',"reused":{"true" if reused else "false"}'
+        f',"pool":{optional(pool, quoted, "null")},"reused":{"true" if reused else "false"}'
     )
 
 

@@ -17,7 +17,7 @@ from support.documented import TREE, blocks, write_files
 from support.http_echo import http_echoes
 from support.waiting import until
 
-PAGES = ("http-routes", "http-answers", "http-behind-proxies", "http-websocket")
+PAGES = ("http-routes", "http-canary", "http-answers", "http-behind-proxies", "http-websocket")
 LOG = '[access_log]\npath = "access.log"\nformat = "json"\n'
 BACKENDS = ("10.0.0.11:8000", "10.0.0.12:8000", "10.0.0.21:8000", "10.0.0.22:8000", "127.0.0.1:8402")
 
@@ -31,6 +31,7 @@ def documented(backends: dict[str, str]) -> str:
         ):
             own = re.sub(r"\b(frontends|pools)\.(\w+)", rf"\1.{page}-{number}-\2", block)
             own = re.sub(r'\bpool = "(\w+)"', rf'pool = "{page}-{number}-\1"', own)
+            own = re.sub(r"\b(stable|canary) = (?=[0-9])", rf"{page}-{number}-\1 = ", own)
             text += re.sub(r"^listen = .*$", 'listen = "127.0.0.1:0"', own, flags=re.MULTILINE)
     for shown, here in backends.items():
         text = text.replace(f'"{shown}"', f'"{here}"')
@@ -140,6 +141,22 @@ def test_backends_get_their_own_name(site: Site, daemon: Daemon) -> None:
     assert host.startswith("127.0.0.1:")
 
 
+@of("http-canary-0-web")
+def test_a_client_stays_with_its_version(site: Site, daemon: Daemon) -> None:
+    (name,) = {site.facts("/")["name"][:3] for _ in range(6)}
+    site.close()
+    assert site.facts("/")["name"][:3] == name
+    records = [record for record in daemon.access_records if record["frontend"] == "http-canary-0-web"]
+    pools = {(record["route"], record["pool"].removeprefix("http-canary-0-")) for record in records}
+    assert pools in (set(), {("site", {"web": "stable", "api": "canary"}[name])})
+
+
+@of("http-canary-1-web")
+def test_testers_choose_the_new_version(site: Site) -> None:
+    assert site.facts("/", X_Version="canary")["name"] == "api-1"
+    assert site.facts("/")["name"][:3] == "web"
+
+
 @of("http-answers-0-plain")
 def test_http_leads_to_https(site: Site) -> None:
     assert site.redirect("/a?b=c", Host="www.example.com:8080") == (308, "https://www.example.com/a?b=c")
@@ -227,4 +244,4 @@ def test_a_route_may_refuse_upgrades(daemon: Daemon) -> None:
 
 
 def test_all_examples_are_run(daemon: Daemon) -> None:
-    assert len(daemon.ports) == 13
+    assert len(daemon.ports) == 15

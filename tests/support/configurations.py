@@ -98,12 +98,17 @@ def _http(rng: Random) -> dict[str, Any]:
         HttpRouteConfig(
             name="api", paths=rng.choice((["/api/*"], ["/v1/*"])), pool=rng.choice((None, *POOLS))
         ),
+        HttpRouteConfig(
+            name="canary",
+            paths=["/canary"],
+            pools=rng.choice((None, dict.fromkeys(POOLS, 1), {"red": rng.choice((0, 5)), "green": 95})),
+        ),
         HttpRouteConfig(hosts=["a.example"], redirect=RedirectConfig(to="https://{host}{target}")),
         HttpRouteConfig(paths=["/gone"], answer=AnswerConfig(status=rng.choice((404, 410)))),
     ]
     return {
         "mode": "http",
-        "routes": tuple(rng.sample(routes, rng.randint(0, 3))),
+        "routes": tuple(rng.sample(routes, rng.randint(0, 4))),
         "http": _maybe(rng, HttpConfig(head_lines=rng.choice((50, 100)))),
         "forwarded": _maybe(rng, ForwardedConfig(trust=rng.choice(((), ("10.0.0.0/8",))))),
     }

@@ -24,6 +24,7 @@ from tcpbalance.pool.policies.round_robin import RoundRobin
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.proxy.record import SessionRecord
+from tcpbalance.stats import add_up
 
 ONE, TWO, THREE = (f"10.0.0.{number}:80" for number in (1, 2, 3))
 """Addresses for backends; round robin tries them in this order."""
@@ -189,13 +190,19 @@ class HttpScene:
         return [
             *self.network.leftovers(),
             *(f"session: {session}" for session in self.frontend.registry.sessions),
-            *(f"slots: {backend.name}: {backend.active}" for backend in self.pool.backends if backend.active),
+            *(
+                f"slots: {backend.name}: {backend.active}"
+                for pool in self.frontend.context.pools
+                for backend in pool.backends
+                if backend.active
+            ),
             *self.disagreeing_counts(),
         ]
 
     def disagreeing_counts(self) -> list[str]:
         """Counters that differ from what records say."""
-        frontend, pool = self.frontend.stats.snapshot(), self.pool.snapshot()
+        frontend = self.frontend.stats.snapshot()
+        pool = add_up(pool.snapshot() for pool in self.frontend.context.pools)
         requests = self.requests
         reasons = Counter(f"requests_ended.{record.reason.word}" for record in requests)
         expected = {

@@ -56,6 +56,7 @@ USUAL_REQUEST = RequestRecord(
     version="1.1",
     status=200,
     route="shop",
+    pool="web",
     request_id="0b9c4f51-3c0f-4c8b-9c8e-7d0d9f7f5a11",
     head=0.000051,
     first_byte=0.017201,

@@ -36,6 +36,11 @@ def routes(*tables: str) -> str:
     return site("routes = [\n" + "".join(f"  {{ {table} }},\n" for table in tables) + "]")
 
 
+def shared(keys: str) -> str:
+    """Give a site with one route, and a second pool."""
+    return route(keys) + '[pools.api]\nbackends = ["10.0.0.12:80"]\n'
+
+
 def https(keys: str) -> str:
     """Give a site that speaks TLS on its usual port."""
     return site(f'tls.certificates = [{{ cert = "a.pem" }}]\n{keys}').replace(":80", ":443")
@@ -327,6 +332,34 @@ _ENDINGS = (
             route('answer = { status = 404 }\nredirect = { to = "https://a.example/" }'),
             f"6: {_ROUTE}answer: not together with redirect, leave out one of them",
         ),
+        (
+            shared('pool = "web"\npools = { web = 1, api = 1 }'),
+            f"7: {_ROUTE}pools: not together with pool, leave out one of them",
+        ),
+        (
+            shared("pools = { web = 1, api = 1 }\nanswer = { status = 404 }"),
+            f"7: {_ROUTE}answer: not together with pools, leave out one of them",
+        ),
+        (
+            route("pools = { web = 95, wbe = 5 }"),
+            f'6: {_ROUTE}pools.wbe: no pool is named "wbe", did you mean "web"?',
+        ),
+        (
+            route("pools = { web = 1 }"),
+            f"6: {_ROUTE}pools: must have at least two pools, for a single one is pool",
+        ),
+        (
+            shared("pools = { web = 0, api = 0 }"),
+            f"6: {_ROUTE}pools: must have at least one pool with a weight above 0",
+        ),
+        (
+            shared("pools = { web = 10001, api = 0 }"),
+            f'6: {_ROUTE}pools: the weight of "web" must be 0 to 10000, got 10001',
+        ),
+        (
+            shared("pools = { web = 9.5, api = 0 }"),
+            f"6: {_ROUTE}pools.web: must be a whole number, got 9.5",
+        ),
         (route('name = "a\\nb"'), f'6: {_ROUTE}name: must be a name of printable characters, got "a\\nb"'),
         (
             routes('name = "a", paths = ["/a"]', 'name = "a", paths = ["/b"]'),
@@ -334,7 +367,7 @@ _ENDINGS = (
         ),
         (
             routes('paths = ["/a"]').replace('pool = "web"\n', ""),
-            f"5: {_WEB}routes[0]: must have pool, redirect or answer where the frontend has no pool",
+            f"5: {_WEB}routes[0]: must have pool, pools, redirect or answer where the frontend has no pool",
         ),
         (
             route('upgrade = ["h2c"]'),
