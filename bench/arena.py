@@ -22,11 +22,16 @@ class Running:
     """A contestant that answers.
 
     :param port: where clients connect.
-    :param pid: its process; None where there is no proxy.
+    :param process: its process; None where there is no proxy.
     """
 
     port: int
-    pid: int | None = None
+    process: Child | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The id of its process."""
+        return None if self.process is None else self.process.pid
 
     def cpu(self) -> int:
         """Give the processor time it has used so far, in nanoseconds; 0 where there is no proxy."""
@@ -35,6 +40,11 @@ class Running:
     def memory(self) -> int:
         """Give its resident memory in bytes; 0 where there is no proxy."""
         return 0 if self.pid is None else usage.memory(self.pid)
+
+    def explain(self, failed: Failed) -> Failed:
+        """Give a failure of its turn, with the end of the process where that has ended unasked."""
+        ending = "" if self.process is None else self.process.ending()
+        return Failed(f"{failed}; the proxy {ending}") if ending else failed
 
 
 class Arena:
@@ -93,4 +103,8 @@ class Arena:
         place = Place(folder, free_port(), self.backends, self.certificate, limits, workers, self.http)
         with Child(proxy.command(place), folder / "output.log", folder) as child:
             wait_for_answer(place.port, child, tls=self.tls)
-            yield Running(place.port, child.pid)
+            running = Running(place.port, child)
+            try:
+                yield running
+            except Failed as failed:
+                raise running.explain(failed) from None

@@ -19,7 +19,7 @@ def without_folders(text: str) -> str:
     return _FOLDERS.sub("", text)
 
 
-def last_line(text: str) -> str:
-    """Give the last line that says something, which is where programs tell why they ended."""
+def last_lines(text: str, count: int = 1) -> str:
+    """Give the last lines that say something, which is where programs tell why they ended."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it printed nothing"
+    return " | ".join(lines[-count:]) if lines else "it printed nothing"

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bench.errors import Failed, last_line
+from bench.errors import Failed, last_lines
 from bench.waiting import until
 
 TREE = Path(__file__).parents[1]
@@ -66,9 +66,14 @@ class Child:
 
         :raises Failed: when it has ended, with the last that it said.
         """
+        ending = self.ending()
+        if ending:
+            raise Failed(ending)
+
+    def ending(self) -> str:
+        """Give how it has ended by itself, with the last that it said; empty while it runs."""
         status = self._process.poll()
-        if status is not None:
-            raise Failed(f"ended with status {status}: {last_line(self.output)}")
+        return "" if status is None else f"ended with status {status}: {last_lines(self.output, 3)}"
 
     def wait_for(self, word: str, seconds: float) -> list[str]:
         """Wait until it prints a line that begins with `word`.
@@ -136,7 +141,7 @@ def run(command: Sequence[str], seconds: float, environment: Mapping[str, str] |
     except subprocess.TimeoutExpired:
         raise Failed(f"{command[0]}: not done within {seconds:g} s") from None
     if done.returncode != 0:
-        raise Failed(f"{command[0]}: status {done.returncode}: {last_line(done.stdout)}")
+        raise Failed(f"{command[0]}: status {done.returncode}: {last_lines(done.stdout)}")
     return done.stdout
 
 

@@ -75,7 +75,7 @@ def _outcome(number: int, measure: str, turn: Turn) -> Outcome:
     try:
         figures = MEASURES[measure].take(turn)
     except Failed as failed:
-        return Outcome(number, measure, turn.contestant, {}, str(failed))
+        return Outcome(number, measure, turn.contestant, {}, str(turn.running.explain(failed)))
     return Outcome(number, measure, turn.contestant, _existing(figures, turn.contestant))
 
 

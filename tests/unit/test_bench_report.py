@@ -10,7 +10,7 @@ import json
 
 from attrs import evolve
 
-from bench.errors import Failed, last_line
+from bench.errors import Failed, last_lines
 from bench.report import as_json, as_markdown, number
 from bench.results import Outcome, Results
 
@@ -129,5 +129,6 @@ def test_a_reason_leaves_the_folders_of_this_machine_out() -> None:
 
 
 def test_the_last_that_a_program_said_is_its_reason() -> None:
-    assert last_line("starting\nno such key\n\n") == "no such key"
-    assert last_line("") == "it printed nothing"
+    assert last_lines("starting\nno such key\n\n") == "no such key"
+    assert last_lines("starting\n\nno such key\nstopped\n", 2) == "no such key | stopped"
+    assert last_lines("") == "it printed nothing"

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("bench", reason="bench/ is in the tree, not in the wheel")
 
-from bench.turns import players, schedule
+from bench.arena import Arena, Running
+from bench.errors import Failed
+from bench.measures import MEASURES, Figures, Measure, Turn
+from bench.process import Child
+from bench.turns import play, players, schedule
+from bench.waiting import until
 
 
 def test_at_each_measure_everyone_has_a_turn_before_anyone_has_the_next() -> None:
@@ -43,3 +51,21 @@ def test_at_a_measure_play_those_who_run_where_it_is_taken() -> None:
         "tls_idle": ["a", "b"],
         "download": ["a", "b", "direct"],
     }
+
+
+def test_a_turn_that_failed_says_how_a_proxy_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def take(turn: Turn) -> Figures:
+        process = turn.running.process
+        assert process is not None
+        until(lambda: bool(process.ending()), "the end", 20)
+        raise Failed("connection refused")
+
+    monkeypatch.setitem(MEASURES, "requests", Measure(take))
+    program = [sys.executable, "-c", "print('ready', 'oh no', sep='\\n'); raise SystemExit(3)"]
+    arena = Arena(tmp_path, ())
+    with Child(program, tmp_path / "output.log", tmp_path) as child:
+        arena.running["tcpbalance"] = Running(1, child)
+        (outcome,) = play({"plain": arena}, 1, ["requests"], 1, lambda _: None)
+    assert outcome.failed == "connection refused; the proxy ended with status 3: ready | oh no"
