@@ -12,7 +12,7 @@ from attrs import field, frozen
 from tcpbalance.config.addresses import MAX_PORT
 from tcpbalance.config.messages import value_text
 from tcpbalance.errors import SettingError
-from tcpbalance.wire.http.target import routing_path
+from tcpbalance.wire.http.routing_path import routing_path
 from tcpbalance.wire.server_names import check_pattern
 
 MAX_PATH_PATTERN = 2048

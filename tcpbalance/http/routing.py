@@ -18,7 +18,8 @@ from tcpbalance.proxy.preread import Preread
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.wire.http.framing import Framing
 from tcpbalance.wire.http.head import RequestHead
-from tcpbalance.wire.http.target import RequestTarget, routing_path
+from tcpbalance.wire.http.routing_path import routing_path
+from tcpbalance.wire.http.target import RequestTarget
 
 _NOT_SERVED = frozenset((b"CONNECT", b"TRACE"))
 _ALLOW = b"Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n"

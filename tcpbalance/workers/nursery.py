@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import gc
 import importlib
+import linecache
 import os
 import random
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from tcpbalance.overload.gauges import trim_memory
@@ -121,6 +122,25 @@ def _be(main: Main, request: Message) -> None:
         os._exit(status)
 
 
+def _import_main(module: str) -> Main:
+    """Import what a worker is, and all that it needs.
+
+    attrs keeps the source of each method that it writes, for tracebacks: 600 KiB in all. What is forgotten
+    between imports, the next of them have the memory of; later no worker would.
+    """
+
+    def forget_source(_phase: str, _info: Mapping[str, int]) -> None:
+        linecache.clearcache()
+
+    gc.callbacks.append(forget_source)
+    try:
+        main: Main = importlib.import_module(module).main
+    finally:
+        gc.callbacks.remove(forget_source)
+        linecache.clearcache()
+    return main
+
+
 def _share_memory() -> None:
     """Have workers share as many pages as possible, and as few as are needed.
 
@@ -147,7 +167,7 @@ def run(descriptor: int, module: str) -> None:
         os.setsid()
     with socket.socket(fileno=descriptor) as sock:
         try:
-            main = importlib.import_module(module).main
+            main = _import_main(module)
         except BaseException as error:
             messages.send(sock, {"failed": f"{type(error).__name__}: {error}"[:_MAX_REASON]})
             raise

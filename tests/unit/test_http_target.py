@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from tcpbalance.wire.http.diagnose import HeadLimits
 from tcpbalance.wire.http.errors import BadRequest
 from tcpbalance.wire.http.head import RequestReader
+from tcpbalance.wire.http.routing_path import routing_path
 from tcpbalance.wire.http.target import (
     RequestTarget,
     TargetForm,
     read_authority,
     read_target,
-    routing_path,
     without_prefix,
 )
 

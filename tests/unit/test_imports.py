@@ -20,6 +20,13 @@ if len(sys.argv) > 1:
 print(*sorted(sys.modules))
 """
 
+NURSERY = """
+import linecache
+from tcpbalance.workers import nursery
+nursery._import_main("tcpbalance.workers.worker")
+print(len(linecache.cache))
+"""
+
 NOT_IN_A_WORKER = [
     # Configuration files are read by the supervisor.
     "cattrs",
@@ -46,6 +53,7 @@ NOT_IN_A_WORKER = [
     "tcpbalance.http.routes",
     "tcpbalance.http.settings",
     "tcpbalance.http.session",
+    "tcpbalance.wire.http.head",
     # These are for what few have: names of hosts, endpoints, third parties' policies.
     "pycares",
     "twisted.internet.endpoints",
@@ -115,6 +123,10 @@ def test_a_worker_imports_nothing_of_what_the_supervisor_does() -> None:
     # No reactor before the fork; what it is made of, however, workers share.
     assert "twisted.internet.reactor" not in modules
     assert "twisted.internet.epollreactor" in modules
+
+
+def test_a_nursery_keeps_no_source_of_what_it_has_imported() -> None:
+    assert imported(NURSERY) == ["0"]
 
 
 def test_nor_does_its_configuration_make_it(tmp_path: Path) -> None:

@@ -33,7 +33,8 @@ from tcpbalance.wire.http.forwarded import (
 from tcpbalance.wire.http.framing import request_framing
 from tcpbalance.wire.http.head import RequestReader
 from tcpbalance.wire.http.rewrite import FieldEdits, RequestRewriter
-from tcpbalance.wire.http.target import read_target, routing_path
+from tcpbalance.wire.http.routing_path import routing_path
+from tcpbalance.wire.http.target import read_target
 from tcpbalance.wire.proxy_protocol import SslFacts, Tlv, encode_v1, encode_v2, read_header, ssl_tlv
 from tcpbalance.wire.ssl_facts import MAX_FIELDS, ssl_facts
 from tcpbalance.wire.tlv import SSL, UNIQUE_ID

@@ -25,9 +25,10 @@ What other packages use, by module:
     ``one_chunk(data, spans)``, ``chunk_head(size)`` and ``last_chunk(trailers)`` write chunks anew.
 ``target``
     ``read_target(head)`` gives a ``RequestTarget``: ``form``, ``authority`` (``text``, ``host``, ``port``),
-    ``path``, ``upstream`` (what a backend gets). ``routing_path(path)`` gives the copy that routes look at,
-    and whether it is ambiguous; ``without_prefix(target, prefix)`` the target for a route that strips one;
-    ``read_authority(text)`` a host.
+    ``path``, ``upstream`` (what a backend gets). ``without_prefix(target, prefix)`` gives the target for a
+    route that strips one; ``read_authority(text)`` a host.
+``routing_path``
+    ``routing_path(path)`` gives the copy of a path that routes look at, and whether it is ambiguous.
 ``fields``
     ``keeps_alive(head)``, ``upgrade(head)``, ``expects_continue(head)``, ``takes_trailers(head)``.
 ``forwarded``

@@ -1,7 +1,6 @@
-"""What a request is for: forms of the target, the host, and the path that routes look at.
+"""What a request is for: forms of the target, and the host.
 
-Sources: RFC 9112, section 3.2 (forms of the target, Host); RFC 3986, sections 3.2.2 (hosts), 5.2.4 (dot
-segments) and 6.2.2 (what an escape and its character have in common).
+Sources: RFC 9112, section 3.2 (forms of the target, Host); RFC 3986, section 3.2.2 (hosts).
 """
 
 from __future__ import annotations
@@ -9,14 +8,13 @@ from __future__ import annotations
 import enum
 import functools
 import ipaddress
-import itertools
 import re
-from typing import NamedTuple
 
 from attrs import frozen
 
 from tcpbalance.wire.http.errors import BadRequest, Cause
 from tcpbalance.wire.http.head import RequestHead
+from tcpbalance.wire.http.routing_path import routing_path
 
 
 class TargetForm(enum.Enum):
@@ -154,61 +152,6 @@ def _absolute(head: RequestHead) -> RequestTarget:
 
 def _bad_target(message: str) -> BadRequest:
     return BadRequest(400, Cause.BAD_TARGET, message)
-
-
-class RoutingPath(NamedTuple):
-    """The copy of a path that routes look at.
-
-    :ivar path: without escapes of characters that need none, dot segments and empty segments.
-    :ivar ambiguous: whether a backend may take the path for another than this.
-    """
-
-    path: bytes
-    ambiguous: bool
-
-
-_is_odd = re.compile(rb"%|//|/\.|\\").search
-_escape = re.compile(rb"%[0-9A-Fa-f]{2}")
-_is_ambiguous = re.compile(rb"%00|%2F|%5C|%(?![0-9A-F]{2})|//|\\|/\.\.?(?:[/;]|\Z)").search
-
-_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_NORMAL_ESCAPES = {
-    b"%" + bytes(digits): bytes((byte,)) if byte in _UNRESERVED else b"%%%02X" % byte
-    for digits in itertools.product(b"0123456789ABCDEFabcdef", repeat=2)
-    for byte in (int(bytes(digits), 16),)
-}
-"""Each escape as it is compared: its character if that needs none, else in upper case."""
-
-
-def routing_path(path: bytes) -> RoutingPath:
-    """Clean a path for routes to look at; what a backend gets stays as written.
-
-    :param path: without its query.
-    """
-    if not _is_odd(path):
-        return RoutingPath(path, False)
-    path = _escape.sub(_normal_escape, path)
-    ambiguous = _is_ambiguous(path) is not None
-    if ambiguous and path.startswith(b"/"):
-        path = _without_dots(path)
-    return RoutingPath(path, ambiguous)
-
-
-def _normal_escape(found: re.Match[bytes]) -> bytes:
-    return _NORMAL_ESCAPES[found[0]]
-
-
-def _without_dots(path: bytes) -> bytes:
-    """Remove empty and dot segments: RFC 3986, section 5.2.4."""
-    kept: list[bytes] = []
-    segments = path.split(b"/")[1:]
-    for segment in segments:
-        if segment == b"..":
-            del kept[-1:]
-        elif segment not in {b"", b"."}:
-            kept.append(segment)
-    slash = b"/" if kept and segments[-1] in {b"", b".", b".."} else b""
-    return b"/" + b"/".join(kept) + slash
 
 
 def without_prefix(target: RequestTarget, prefix: bytes) -> bytes:
