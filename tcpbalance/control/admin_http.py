@@ -310,7 +310,8 @@ class AnswerWriter:
 
     def _has_failed(self, failure: Failure) -> None:
         """Cut the answer short, so that it is not taken for the whole."""
-        self._log.failure("an answer of the admin side could not be made", failure)
+        if failure.check(ApiError) is None:
+            self._log.failure("an answer of the admin side could not be made", failure)
         self._write_gathered()
         self.stopProducing()
         self._request.loseConnection()

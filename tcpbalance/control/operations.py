@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from time import monotonic
 from typing import Any, Protocol
 
 from tcpbalance.control.affinity_handlers import AffinityHandlers
@@ -39,7 +40,7 @@ def operations(controls: Controls, about: Mapping[str, Any]) -> ApiRoutes:
 
     :param about: see ``Handlers``.
     """
-    long_answers = LongAnswers()
+    long_answers = LongAnswers(monotonic)
     views = SharedViews(controls, long_answers)
     handlers: list[HasRoutes] = [
         Handlers(controls, views, about),
@@ -55,7 +56,7 @@ def operations(controls: Controls, about: Mapping[str, Any]) -> ApiRoutes:
         HealthHandlers(controls),
         LogHandlers(controls),
         MetricsHandler(views, about),
-        RunningConfigHandler(controls),
+        RunningConfigHandler(controls, long_answers),
         SessionHandlers(controls, long_answers),
     ]
     return ApiRoutes(route for its in handlers for route in its.routes())

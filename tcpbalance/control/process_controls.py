@@ -91,8 +91,12 @@ class ProcessControls:
 
     def sessions(self, query: SessionsQuery) -> Deferred[SessionsPage]:
         """See ``Controls``."""
-        listed = in_pieces(self._reactor, list_sessions(self._balancer.registries, ONLY_PROCESS, query))
-        return listed.addCallback(lambda found: SessionsPage.of(query, [found]))
+        return in_pieces(self._reactor, self._sessions(query))
+
+    def _sessions(self, query: SessionsQuery) -> Generator[None, None, SessionsPage]:
+        found = yield from list_sessions(self._balancer.registries, ONLY_PROCESS, query)
+        page = yield from SessionsPage.of(query, [found])
+        return page
 
     def session(self, session_id: SessionId) -> Deferred[dict[str, Any]]:
         """See ``Controls``."""

@@ -161,29 +161,36 @@ def _all(registries: Iterable[SessionRegistry]) -> list[OpenSession]:
 class SessionsPage:
     """A part of the open sessions.
 
-    :param limit: how many it has at most.
-    :param lines: of the sessions in order, with at least one more where there are more.
+    :param lines: of the sessions in order.
+    :param has_more: whether there are more behind them.
     """
 
-    limit: int
-    lines: Iterator[SessionLine]
+    lines: Sequence[SessionLine]
+    has_more: bool
 
     @classmethod
-    def of(cls, query: SessionsQuery, found: Iterable[Iterable[SessionLine]]) -> SessionsPage:
-        """Put a page together.
+    def of(
+        cls, query: SessionsQuery, found: Iterable[Iterable[SessionLine]]
+    ) -> Generator[None, None, SessionsPage]:
+        """Put a page together, in pieces; what belongs to later ones is not kept.
 
         :param found: the sessions of each process in order.
         """
-        return cls(query.limit, merge(*found))
+        merged, lines = merge(*found), list[SessionLine]()
+        while some := list(islice(merged, min(SESSIONS_A_PIECE, query.limit - len(lines)))):
+            lines += some
+            yield
+        return cls(lines, next(merged, None) is not None)
 
     def body(self) -> Iterator[bytes]:
         """Give all of it as JSON, in pieces."""
-        shown, last, before = islice(self.lines, self.limit), b"", b'{"sessions":['
-        while lines := list(islice(shown, SESSIONS_A_PIECE)):
-            yield before + b",".join([line[ORDER_DIGITS:-1] for line in lines])
-            last, before = lines[-1], b","
-        after = None if next(self.lines, None) is None else str(SessionId.of_order(last[:ORDER_DIGITS]))
-        yield (b"" if last else before) + f'],"next":{_encode(after)}}}\n'.encode()
+        before = b'{"sessions":['
+        for begin in range(0, len(self.lines), SESSIONS_A_PIECE):
+            shown = self.lines[begin : begin + SESSIONS_A_PIECE]
+            yield before + b",".join([line[ORDER_DIGITS:-1] for line in shown])
+            before = b","
+        after = str(SessionId.of_order(self.lines[-1][:ORDER_DIGITS])) if self.has_more else None
+        yield (b"" if self.lines else before) + f'],"next":{_encode(after)}}}\n'.encode()
 
 
 def joined(lines: Sequence[SessionLine]) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from tcpbalance.control.api_request import ApiAnswer
 from tcpbalance.control.controls import Controls
-from tcpbalance.control.long_answers import LongAnswer, LongAnswers, body_of
+from tcpbalance.control.long_answers import LongAnswer, LongAnswers
 from tcpbalance.control.report import Scope
 from tcpbalance.control.view import View
 
@@ -44,7 +44,9 @@ class SharedViews:
         else:
             self._look_for(scope, [asked])
         return asked.addCallback(
-            lambda kept: ApiAnswer(content_type=content_type, body=body_of(kept, make(kept.content)))
+            lambda kept: ApiAnswer(
+                content_type=content_type, body=self._long_answers.body(kept, make(kept.content))
+            )
         )
 
     def _look_for(self, scope: Scope, asked: list[Deferred[Any]]) -> None:

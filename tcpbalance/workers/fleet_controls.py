@@ -93,7 +93,9 @@ class FleetControls:
         """See ``Controls``."""
         answers = self._supervisor.questions.ask(SESSIONS, {"query": query.parameters})
         return answers.addCallback(
-            lambda found: SessionsPage.of(query, [lines for _, lines in found.complete()])
+            lambda found: in_pieces(
+                self._reactor, SessionsPage.of(query, [lines for _, lines in found.complete()])
+            )
         )
 
     def session(self, session_id: SessionId) -> Deferred[dict[str, Any]]:

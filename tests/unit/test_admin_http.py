@@ -305,15 +305,21 @@ def test_all_answers_together_have_the_work_of_a_turn(scene: Scene, monkeypatch:
     assert [body_of(transport)[-5:] for transport in transports] == 3 * [b"0\r\n\r\n"]
 
 
-def test_an_answer_that_cannot_be_made_is_cut_short(scene: Scene) -> None:
+@pytest.mark.parametrize(
+    ("reason", "lines"),
+    [(RuntimeError("broken"), ["broken"]), (ApiError(503, "read_too_slowly", "read too slowly"), [])],
+)
+def test_an_answer_that_cannot_be_made_is_cut_short(
+    scene: Scene, reason: Exception, lines: list[str]
+) -> None:
     def body() -> Iterator[bytes]:
         yield b"a"
-        raise RuntimeError("broken")
+        raise reason
 
     scene.answer = lambda _: succeed(ApiAnswer(body=body()))
     with capturedLogs() as logged:
         transport = scene.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-    assert [str(event["log_failure"].value) for event in logged] == ["broken"]
+    assert [str(event["log_failure"].value) for event in logged] == lines
     assert transport.disconnecting
     assert body_of(transport) == b"1\r\na\r\n"
 

@@ -83,7 +83,7 @@ def began(*starts: float) -> list[FakeSession]:
 def page(query: dict[str, str], *workers: list[FakeSession]) -> Any:
     asked = read_sessions_query(query)
     found = [at_once(list_sessions(registries(*its), worker, asked)) for worker, its in enumerate(workers)]
-    return json.loads(b"".join(SessionsPage.of(asked, found).body()))
+    return json.loads(b"".join(at_once(SessionsPage.of(asked, found)).body()))
 
 
 def test_a_session_shows_what_is_known_of_it() -> None:

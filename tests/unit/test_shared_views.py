@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
 
-from tcpbalance.control.api_request import ApiAnswer, ApiError
-from tcpbalance.control.long_answers import MAX_LONG_ANSWERS, LongAnswers
+from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest
+from tcpbalance.control.long_answers import MAX_LONG_ANSWERS, READ_FOR, LongAnswers
 from tcpbalance.control.report import EVERYTHING, Scope
+from tcpbalance.control.running_config import RunningConfigHandler
 from tcpbalance.control.shared_views import SharedViews
 
 FEW = [
@@ -38,21 +41,42 @@ class Looks:
         self.asked.pop(0)[1].callback(view)
 
 
+class Content(dict[str, Any]):
+    """A view, of which it can be known whether it is kept."""
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def answers(clock: Clock) -> LongAnswers:
+    return LongAnswers(clock.seconds)
+
+
 @pytest.fixture
 def looks() -> Looks:
     return Looks()
 
 
 @pytest.fixture
-def views(looks: Looks) -> SharedViews:
+def views(looks: Looks, answers: LongAnswers) -> SharedViews:
     controls: Any = looks
-    return SharedViews(controls, LongAnswers())
+    return SharedViews(controls, answers)
 
 
-def at_once(error: ApiError | None = None) -> SharedViews:
+@pytest.fixture
+def collected_by_counts_alone() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def at_once(answers: LongAnswers, error: ApiError | None = None) -> SharedViews:
     """Give those of one that looks at once, or cannot."""
-    controls: Any = SimpleNamespace(view=lambda _: succeed({"of": 1}) if error is None else fail(error))
-    return SharedViews(controls, LongAnswers())
+    controls: Any = SimpleNamespace(view=lambda _: succeed(Content(of=1)) if error is None else fail(error))
+    return SharedViews(controls, answers)
 
 
 def made(view: Any) -> Iterator[bytes]:
@@ -104,8 +128,9 @@ def test_what_cannot_be_made_of_a_view_is_the_answer(looks: Looks, views: Shared
 
 
 @pytest.mark.parametrize("scope", MANY)
-def test_a_view_that_is_not_read_keeps_its_place(scope: Scope) -> None:
-    views = at_once()
+@pytest.mark.usefixtures("collected_by_counts_alone")
+def test_a_view_that_is_not_read_keeps_its_place(answers: LongAnswers, scope: Scope) -> None:
+    views = at_once(answers)
     unread: list[Any] = []
     for _ in range(MAX_LONG_ANSWERS):
         ask(views, scope).addCallback(unread.append)
@@ -114,38 +139,82 @@ def test_a_view_that_is_not_read_keeps_its_place(scope: Scope) -> None:
     assert (refused.value.status, refused.value.code) == (503, "too_many_unread")
     for few in FEW:
         assert ask(views, few).called
-    gc.disable()
-    try:
-        list(unread.pop().body)  # is read
-        assert ask(views, scope).addCallback(unread.append).called
-        with pytest.raises(ApiError):
-            ask(views, scope)
-        begun = iter(unread.pop().body)
-        next(begun)
-        with pytest.raises(ApiError):
-            ask(views, scope)
-        del begun  # is given up
-        assert ask(views, scope).called
-    finally:
-        gc.enable()
+    list(unread.pop().body)  # is read
+    assert ask(views, scope).addCallback(unread.append).called
+    with pytest.raises(ApiError):
+        ask(views, scope)
+    begun = iter(unread.pop().body)
+    next(begun)
+    with pytest.raises(ApiError):
+        ask(views, scope)
+    del begun  # is given up
+    assert ask(views, scope).called
 
 
-def test_small_views_are_not_counted() -> None:
-    views = at_once()
+@pytest.mark.usefixtures("collected_by_counts_alone")
+def test_one_that_is_read_for_too_long_makes_place_for_another_one(
+    clock: Clock, answers: LongAnswers
+) -> None:
+    kept: list[weakref.ref[Content]] = []
+
+    def make(view: Any) -> Iterator[bytes]:
+        kept.append(weakref.ref(view))
+        return made(view)
+
+    views, unread = at_once(answers), list[Any]()
+    for _ in range(MAX_LONG_ANSWERS):
+        views.answer(EVERYTHING, make, "text/plain").addCallback(unread.append)
+        clock.advance(READ_FOR / MAX_LONG_ANSWERS)
+    first, second = iter(unread[0].body), iter(unread[1].body)
+    assert (next(first), next(second)) == (b"1", b"1")
+    assert ask(views).addCallback(unread.append).called
+    assert [view() is None for view in kept] == [True] + [False] * (MAX_LONG_ANSWERS - 1)
+    with pytest.raises(ApiError, match="was read too slowly") as cut:
+        next(first)
+    assert cut.value.code == "read_too_slowly"
+    with pytest.raises(ApiError, match="8 long answers are being read"):
+        ask(views)
+    assert list(second) == [b"end"]
+
+
+def test_one_that_is_not_there_yet_keeps_its_place(clock: Clock, answers: LongAnswers) -> None:
+    asked: list[Deferred[str]] = []
+
+    def ask_for() -> Deferred[str]:
+        asked.append(Deferred())
+        return asked[-1]
+
+    given = [answers.answer(ask_for, lambda text: [text.encode()]) for _ in range(MAX_LONG_ANSWERS)]
+    clock.advance(2 * READ_FOR)
+    with pytest.raises(ApiError):
+        answers.check()
+    asked[0].callback("made now")
+    with pytest.raises(ApiError):
+        answers.check()
+    clock.advance(READ_FOR)
+    answers.check()
+    with pytest.raises(ApiError, match="read too slowly"):
+        body(given[0])
+
+
+def test_small_views_are_not_counted(answers: LongAnswers) -> None:
+    views = at_once(answers)
     unread: list[Any] = []
     for scope in FEW * MAX_LONG_ANSWERS:
         ask(views, scope).addCallback(unread.append)
     assert ask(views).called
 
 
-def test_one_that_cannot_be_looked_at_at_all_leaves_nothing() -> None:
-    views = at_once(ApiError(503, "x", "x"))
+def test_one_that_cannot_be_looked_at_at_all_leaves_nothing(answers: LongAnswers) -> None:
+    views = at_once(answers, ApiError(503, "x", "x"))
     for _ in range(2 * MAX_LONG_ANSWERS):
         ask(views).addErrback(lambda _: None)
 
 
-def test_long_answers_that_are_not_shared_are_counted_from_when_they_are_asked_for() -> None:
-    answers = LongAnswers()
+@pytest.mark.usefixtures("collected_by_counts_alone")
+def test_long_answers_that_are_not_shared_are_counted_from_when_they_are_asked_for(
+    answers: LongAnswers,
+) -> None:
     asked: list[Deferred[str]] = []
 
     def ask_for() -> Deferred[str]:
@@ -158,24 +227,28 @@ def test_long_answers_that_are_not_shared_are_counted_from_when_they_are_asked_f
     given = [answers.answer(ask_for, make) for _ in range(MAX_LONG_ANSWERS)]
     with pytest.raises(ApiError, match="8 long answers"):
         answers.answer(ask_for, make)
-    gc.disable()
-    try:
-        asked.pop().errback(ApiError(503, "worker_silent", "ask again"))
-        given.pop().addErrback(lambda _: None)
-        given.append(answers.answer(ask_for, make))
-        asked.pop(0).callback("read")
-        assert body(given.pop(0)) == [b"read"]
-        answers.check()
-    finally:
-        gc.enable()
+    asked.pop().errback(ApiError(503, "worker_silent", "ask again"))
+    given.pop().addErrback(lambda _: None)
+    given.append(answers.answer(ask_for, make))
+    asked.pop(0).callback("read")
+    assert body(given.pop(0)) == [b"read"]
+    answers.check()
 
 
-def test_what_is_asked_wrongly_is_not_counted() -> None:
-    answers = LongAnswers()
-
+def test_what_is_asked_wrongly_is_not_counted(answers: LongAnswers) -> None:
     def refuse() -> Deferred[str]:
         raise ApiError(404, "no_such_frontend", "there is no such frontend")
 
     for _ in range(2 * MAX_LONG_ANSWERS):
         with pytest.raises(ApiError, match="no such frontend"):
             answers.answer(refuse, lambda _: [])
+
+
+def test_configurations_that_are_not_read_are_counted(answers: LongAnswers) -> None:
+    controls: Any = SimpleNamespace(shown_config=lambda: succeed({"workers": 2}))
+    (route,) = RunningConfigHandler(controls, answers).routes()
+    request = ApiRequest(method="GET", path="/api/v1/config")
+    unread: list[Any] = [route.handler(request) for _ in range(MAX_LONG_ANSWERS)]
+    with pytest.raises(ApiError, match="8 long answers"):
+        route.handler(request)
+    assert body(unread.pop()) == [b'{"workers":2}\n']
