@@ -35,8 +35,10 @@ from tcpbalance.stats import (
 )
 
 SERIES_A_PIECE = 20
-"""Backends whose samples of one metric are written, or whose labels, before others are served: some 5
-microseconds, or 50 for a histogram."""
+"""Backends whose labels are written before others are served: some 50 microseconds."""
+
+LINES_A_PIECE = 100
+"""Samples that are written before others are served: some 50 microseconds."""
 
 BACKEND_STATES = ("up", "down", "ejected", "draining", "maintenance")
 """As the `state` of a backend of a pool may be."""
@@ -231,17 +233,17 @@ def _gauge(name: str, text: str, values: Sequence[tuple[str, float]]) -> Metric:
 
 
 def _plain(key: str, series: Sequence[_Series], name: str) -> Iterator[str]:
-    for some in _pieces(series):
+    for some in _pieces(series, 1):
         yield "".join([f"{name}{labels} {counters.get(key, 0)}\n" for labels, counters, _ in some])
 
 
 def _values(values: Sequence[tuple[str, float]], name: str) -> Iterator[str]:
-    for some in _pieces(values):
+    for some in _pieces(values, 1):
         yield "".join([f"{name}{labels} {value}\n" for labels, value in some])
 
 
 def _divided(key: str, series: Sequence[_Series], name: str) -> Iterator[str]:
-    for some in _pieces(series):
+    for some in _pieces(series, 5):
         yield "".join(
             [
                 f"{name}{labels[:-1]}{end} {counters[part]}\n"
@@ -252,7 +254,7 @@ def _divided(key: str, series: Sequence[_Series], name: str) -> Iterator[str]:
 
 
 def _cumulative(key: str, series: Sequence[_Series], name: str) -> Iterator[str]:
-    for some in _pieces(series):
+    for some in _pieces(series, 10):
         lines: list[str] = []
         for labels, counters, divided in some:
             begin, total = f"{name}_bucket{labels[:-1]}", 0
@@ -265,23 +267,24 @@ def _cumulative(key: str, series: Sequence[_Series], name: str) -> Iterator[str]
 
 
 def _one_of_states(states: Sequence[tuple[str, str]], name: str) -> Iterator[str]:
-    ends = [(label_end("state", state), state) for state in BACKEND_STATES]
-    for some in _pieces(states):
-        yield "".join(
-            [
-                f"{name}{labels[:-1]}{end} {1 if its == state else 0}\n"
-                for labels, its in some
-                for end, state in ends
-            ]
-        )
+    ends = {state: label_end("state", state) for state in BACKEND_STATES}
+    # What follows the labels of the backend in all lines, by the state that it is in.
+    follow = {its: ["", *(f"{end} {int(its == state)}\n" for state, end in ends.items())] for its in ends}
+    for some in _pieces(states, len(ends)):
+        yield "".join([f"{name}{labels[:-1]}".join(follow[its]) for labels, its in some])
 
 
 T = TypeVar("T")
 
 
-def _pieces(series: Sequence[T]) -> Iterator[Sequence[T]]:
-    for begin in range(0, len(series), SERIES_A_PIECE):
-        yield series[begin : begin + SERIES_A_PIECE]
+def _pieces(series: Sequence[T], lines: int) -> Iterator[Sequence[T]]:
+    """Cut series into pieces.
+
+    :param lines: of each of them, about.
+    """
+    size = LINES_A_PIECE // lines
+    for begin in range(0, len(series), size):
+        yield series[begin : begin + size]
 
 
 def _sentence(doc: str) -> str:

@@ -149,16 +149,17 @@ def report_of(
     return entries
 
 
-def status_report(scope: Scope, pools: Iterable[Pool]) -> Generator[None, None, list[Entry]]:
-    """Say how often the status of backends has changed: what a supervisor knows, whose pools have no
-    connections."""
-    entries: list[Entry] = []
+def add_status(report: Report, scope: Scope, pools: Iterable[Pool]) -> Generator[None, None, None]:
+    """Add how often the status of backends has changed: what a supervisor knows, whose pools have no
+    connections.
+
+    :param report: of what its workers have counted.
+    """
     for pool in [pool for pool in pools if scope.has_pool(pool.name)]:
         for backend in scope.backends_of(pool):
-            changes = {name: getattr(backend.stats, name) for name in OF_STATUS}
-            entries.append((backend_key(pool, backend), changes))
+            key, stats = backend_key(pool, backend), backend.stats
+            report[key] = {**report.get(key, {}), **{name: getattr(stats, name) for name in OF_STATUS}}
             yield
-    return entries
 
 
 def backend_key(pool: Pool, backend: Backend) -> CountersKey:

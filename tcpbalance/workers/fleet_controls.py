@@ -23,7 +23,7 @@ from tcpbalance.control.finding import check_frontend, check_names, find_backend
 from tcpbalance.control.in_pieces import in_pieces
 from tcpbalance.control.pool_events import PoolEvents
 from tcpbalance.control.reloading import ConfigFile, ConfigState
-from tcpbalance.control.report import EVERYTHING, Entry, Report, Scope, status_report, sum_of
+from tcpbalance.control.report import EVERYTHING, Entry, Report, Scope, add_status, sum_of
 from tcpbalance.control.session_id import SessionId
 from tcpbalance.control.sessions import SessionsPage, the_session
 from tcpbalance.control.sessions_query import SessionsQuery
@@ -81,8 +81,8 @@ class FleetControls:
         )
 
     def _sum(self, scope: Scope, counted: list[Iterable[Entry]]) -> Generator[None, None, View]:
-        own = yield from status_report(scope, self._supervisor.pools.pools)
-        total = yield from sum_of([*counted, own])
+        total = yield from sum_of(counted)
+        yield from add_status(total, scope, self._supervisor.pools.pools)
         view = yield from self._view(scope, total)
         return view
 

@@ -23,13 +23,13 @@ from tcpbalance.control.report import (
     Entry,
     Report,
     Scope,
+    add_status,
     backend_key,
     entries_of,
     past_of,
     process_entry,
     report_items,
     report_of,
-    status_report,
     sum_of,
 )
 from tcpbalance.overload.loop_lag import SAMPLED_EVERY, LoopLag
@@ -157,11 +157,15 @@ def test_names_are_written_once_for_all_that_have_them() -> None:
 
 def test_the_changes_of_status_are_those_that_reports_of_workers_lack(stage: Stage) -> None:
     stage.pools[1].backends[0].stats.ejections = 3
-    found = dict(at_once(status_report(Scope(pools=("api",)), stage.pools)))
-    assert found == {
-        ("backend", "api", "a", "127.0.0.1:80"): {"ejections": 3, "up_transitions": 0, "down_transitions": 0},
+    counted = {"bytes_in": 7}
+    report: Report = {("backend", "api", "a", "127.0.0.1:80"): counted}
+    at_once(add_status(report, Scope(pools=("api",)), stage.pools))
+    changes = {"ejections": 3, "up_transitions": 0, "down_transitions": 0}
+    assert report == {
+        ("backend", "api", "a", "127.0.0.1:80"): {"bytes_in": 7, **changes},
         ("backend", "api", "b", "127.0.0.1:81"): dict.fromkeys(OF_STATUS, 0),
     }
+    assert counted == {"bytes_in": 7}, "it is the worker's"
 
 
 def test_adding_up_changes_no_report() -> None:
