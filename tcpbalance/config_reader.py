@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from twisted.logger import Logger
 
 from tcpbalance.admission.deny_file import mistakes_in_deny_file
+from tcpbalance.admission.users_file import mistakes_in_users_file
 from tcpbalance.config.admission import AccessConfig
+from tcpbalance.config.connect import ConnectConfig
 from tcpbalance.config.errors import KeyPath, Mistake, Problem, Severity
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.loader import FileTable, Report, load
@@ -95,6 +97,8 @@ def _examine(path: KeyPath, table: FileTable) -> Iterator[Mistake]:
         return mistakes_in_deny_file(path, table)
     if isinstance(table, AffinityConfig):
         return mistakes_in_state_file(path, table)
+    if isinstance(table, ConnectConfig):
+        return mistakes_in_users_file(path, table)
     if isinstance(table, FrontendConfig):
         return mistakes_in_pages(path, table)
     return mistakes_in_files(path, table)

@@ -130,7 +130,9 @@ def _by_class(doc: str, like: str = "") -> ResponseCounts:
     return field(factory=NO_RESPONSES.copy, metadata={"doc": doc, "like": like})
 
 
-REQUEST_COUNTERS = frozenset({"requests_total", "requests_ended", "responses", "reused_connections"})
+REQUEST_COUNTERS = frozenset(
+    {"requests_total", "requests_ended", "responses", "reused_connections", "connect_refused"}
+)
 """The counters of requests: frontends without ``mode = "http"`` and their backends have none. A snapshot has
 none of them before the first request."""
 
@@ -232,6 +234,11 @@ class FrontendStats(SessionStats):
         "requests that got a response, by the class of its status, such as `2xx`; those of `1xx` became "
         "another protocol",
         "HAProxy `hrsp_2xx`, Envoy `downstream_rq_2xx`",
+    )
+
+    connect_refused: Counts = _by_label(
+        "requests with CONNECT that were refused, by the cause that the access log has; each is in "
+        "`requests_ended.tunnel_refused`, too"
     )
 
     def note_handshake(self, version: str, is_resumed: bool) -> None:

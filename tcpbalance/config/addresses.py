@@ -190,7 +190,7 @@ class NameServer:
         """
         host, port = _server_parts(value) if isinstance(value, str) else ("", "")
         address = _ip(host)
-        if address is None or not _PORT.fullmatch(port) or not 0 < int(port) <= MAX_PORT:
+        if address is None or not port_of(port):
             raise SettingError(
                 'must be the IP address of a name server such as "10.0.0.2", "10.0.0.2:5353" or '
                 f'"[2001:db8::53]:53", got {value_text(value)}'
@@ -243,9 +243,15 @@ def _host(host: str, value: str) -> str:
 
 
 def _port(port: str, value: str) -> int:
-    if not _PORT.fullmatch(port) or int(port) > MAX_PORT:
+    number = port_of(port)
+    if number is None:
         _refuse_address(value, f"the port must be 1 to {MAX_PORT}")
-    return int(port)
+    return number
+
+
+def port_of(text: str) -> int | None:
+    """Read the number of a port, 0 among them; None for what is none."""
+    return int(text) if _PORT.fullmatch(text) and int(text) <= MAX_PORT else None
 
 
 def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

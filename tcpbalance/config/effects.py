@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from tcpbalance.config.admin import AdminConfig
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
+from tcpbalance.config.connect import ConnectConfig
 from tcpbalance.config.frontends import FrontendConfig, RouteConfig, SocketConfig
 from tcpbalance.config.http import ForwardedConfig, HttpConfig, PoolHttpConfig
 from tcpbalance.config.log import AccessLogConfig, LogConfig
@@ -105,6 +106,7 @@ EFFECTS: Mapping[type, Mapping[str, Effect]] = {
         "http": _NEW_REQUESTS,
         "forwarded": _NEW_REQUESTS,
         "routes": _NEW_REQUESTS,
+        "connect": _NEW_REQUESTS,
         "error_pages": _NEW_REQUESTS,
         "backlog": _IN_PLACE,
         "access": _NEW_CONNECTIONS,
@@ -155,6 +157,13 @@ EFFECTS: Mapping[type, Mapping[str, Effect]] = {
         "trust": _NEW_REQUESTS,
         "read": _NEW_REQUESTS,
         "send": _NEW_REQUESTS,
+    },
+    ConnectConfig: {
+        "allow": _NEW_REQUESTS,
+        "private_networks": _NEW_REQUESTS,
+        "clients": _NEW_REQUESTS,
+        "users_file": _NEW_REQUESTS,
+        "connect_timeout": _NEW_REQUESTS,
     },
     HttpRouteConfig: {
         "name": _NEW_REQUESTS,

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 import attrs
 
 from tcpbalance.config.admission import AccessConfig
+from tcpbalance.config.connect import ConnectConfig
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.http_values import PagePath
 from tcpbalance.config.models import Config
@@ -23,6 +24,7 @@ TABLES = (
     FrontendConfig,
     HttpRouteConfig,
     AnswerConfig,
+    ConnectConfig,
     AccessConfig,
     FrontendTlsConfig,
     CertificateConfig,

@@ -12,6 +12,7 @@ from attrs.validators import optional
 from tcpbalance.config import checks, plain
 from tcpbalance.config.addresses import Address, Network
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
+from tcpbalance.config.connect import ConnectConfig
 from tcpbalance.config.draft import readable
 from tcpbalance.config.errors import InvalidValue
 from tcpbalance.config.http import ForwardedConfig, HttpConfig
@@ -120,7 +121,7 @@ class RouteConfig:
 
 
 def _served(frontend: Any, key: attrs.Attribute[Any], pool: str | None) -> None:
-    if pool is None and not frontend.sni_routes and not frontend.routes:
+    if pool is None and not frontend.sni_routes and not frontend.routes and frontend.connect is None:
         raise InvalidValue(key.name, 'is required, such as pool = "db"')
 
 
@@ -222,7 +223,7 @@ class FrontendConfig(TimeoutsConfig):
             "Name of the pool that serves this frontend. With `sni_routes`, it serves the clients that "
             "match no route; without it, these clients are closed. With `routes`, it serves the requests "
             "that match no route; without it, these are answered with 404.",
-            default="required without `sni_routes` or `routes`",
+            default="required without `sni_routes`, `routes` or `connect`",
         ),
     )
     accept_proxy_protocol: tuple[Network, ...] = field(
@@ -266,6 +267,11 @@ class FrontendConfig(TimeoutsConfig):
         default=(),
         validator=checks.needs_value("mode", "http"),
         metadata=doc("Pools, redirects and answers by host, path, method and headers.", default="none"),
+    )
+    connect: ConnectConfig | None = field(
+        default=None,
+        validator=checks.needs_value("mode", "http"),
+        metadata=doc("Tunnels to what clients name. Absent: requests with CONNECT get 405."),
     )
     error_pages: Mapping[StatusRange, PagePath] = field(
         default=NO_PAGES,

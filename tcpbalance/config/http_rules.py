@@ -8,6 +8,7 @@ from itertools import combinations, islice
 from typing import TypeAlias
 
 from tcpbalance.config.checks import is_given
+from tcpbalance.config.destinations import ANYWHERE
 from tcpbalance.config.draft import UNREAD, readable, tables
 from tcpbalance.config.errors import KeyPath, Mistake, key_text
 from tcpbalance.config.frontends import FrontendConfig, pools_of
@@ -56,6 +57,7 @@ def broken_for_http(
             yield _leads_somewhere(place, route, frontend)
             yield _sent_anyway(place, route, frontend)
         yield _without_effect(path, frontend)
+        yield _open_proxy(path, frontend)
     yield _pools(frontends, pools)
 
 
@@ -79,6 +81,19 @@ def _without_effect(path: KeyPath, frontend: FrontendConfig) -> Iterator[Mistake
     elif is_given(limits, "min_rate"):
         body_min_rate = key_text((*path, "http", "body_min_rate"))
         yield Mistake((*path, "limits", "min_rate"), f'has no effect with mode = "http", use {body_min_rate}')
+
+
+def _open_proxy(path: KeyPath, frontend: FrontendConfig) -> Iterator[Mistake]:
+    """Find a proxy that would serve the whole internet for the whole internet."""
+    connect, access = frontend.connect, frontend.access
+    if connect is None or not any(to.name == ANYWHERE for _, to in readable(path, connect.allow)):
+        return
+    if not (connect.clients or connect.users_file or (access is not None and access.allow)):
+        yield Mistake(
+            (*path, "connect", "allow"),
+            f'cannot have "*" for all clients, add clients or users_file, or allow to '
+            f"{key_text((*path, 'access'))}",
+        )
 
 
 def _ranges(path: KeyPath, frontend: FrontendConfig) -> Iterator[Mistake]:

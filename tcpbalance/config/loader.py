@@ -13,6 +13,7 @@ import cattrs
 
 from tcpbalance.config import rules
 from tcpbalance.config.admission import AccessConfig
+from tcpbalance.config.connect import ConnectConfig
 from tcpbalance.config.draft import CannotTell, Mistakes, tables
 from tcpbalance.config.errors import ConfigError, KeyPath, Mistake, Problem, Severity
 from tcpbalance.config.frontends import FrontendConfig
@@ -24,7 +25,7 @@ from tcpbalance.config.source import parse, positions, read_text
 from tcpbalance.config.tables import config_converter
 from tcpbalance.config.tls import TlsConfig
 
-FileTable: TypeAlias = TlsConfig | AccessConfig | AffinityConfig | FrontendConfig
+FileTable: TypeAlias = TlsConfig | AccessConfig | AffinityConfig | ConnectConfig | FrontendConfig
 """A table that names files."""
 
 Examine: TypeAlias = Callable[[KeyPath, FileTable], Iterable[Mistake]]
@@ -115,6 +116,7 @@ def _file_tables(config: Config) -> Iterator[tuple[KeyPath, FileTable]]:
     named: list[tuple[KeyPath, FileTable | None]] = []
     for path, frontend in tables("frontends", config.frontends):
         named += [((*path, "tls"), frontend.tls), ((*path, "access"), frontend.access)]
+        named.append(((*path, "connect"), frontend.connect))
         with contextlib.suppress(CannotTell):
             # The files of its answers stand in several tables.
             named += [(path, frontend)] if frontend.mode == "http" else []

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol, Self, TypeVar
 
 from tcpbalance.config.addresses import Address, HostName, IpNetwork, NameServer, Network
+from tcpbalance.config.destinations import Destination
 from tcpbalance.config.draft import UNREAD
 from tcpbalance.config.http_values import (
     FieldName,
@@ -125,6 +126,14 @@ def networks(values: Iterable[Network | IpNetwork | str]) -> tuple[Network, ...]
     :raises SettingError: for anything else.
     """
     return _each(Network, values, "networks")
+
+
+def destinations(values: Iterable[Destination | str]) -> tuple[Destination, ...]:
+    """Read where tunnels may lead, such as ``"www.example.com:443"``.
+
+    :raises SettingError: for anything else.
+    """
+    return _each(Destination, values, "destinations")
 
 
 def name_servers(values: Iterable[NameServer | str]) -> tuple[NameServer, ...]:

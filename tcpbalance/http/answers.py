@@ -27,7 +27,9 @@ STATUS_OF: Mapping[EndReason, int] = {
     EndReason.QUEUE_TIMEOUT: 503,
     EndReason.LOCAL_FAILURE: 503,
     EndReason.OUT_OF_DESCRIPTORS: 503,
+    EndReason.TUNNEL_FAILED: 502,
     EndReason.DIAL_TIMEOUT: 504,
+    EndReason.TUNNEL_TIMEOUT: 504,
     EndReason.RESPONSE_TIMEOUT: 504,
 }
 """What the client gets, by the reason for which the balancer answers a request."""

@@ -8,6 +8,7 @@ from attrs import field, frozen
 
 from tcpbalance.errors import SettingError
 from tcpbalance.http.answers import DateClock
+from tcpbalance.http.connect.access import ConnectAccess
 from tcpbalance.http.heads import RouteHeads
 from tcpbalance.http.idle import IdleConnections
 from tcpbalance.http.request_limits import RequestLimits
@@ -28,6 +29,7 @@ class HttpContext(SessionContext):
     :param next_turn: makes a call in the next turn of the reactor.
     :param date: gives the time as answers have it.
     :param request_limits: how many requests there may be; None where there is no limit.
+    :param connect: lets clients have tunnels; None where no client may.
     :ivar bare: None; no session begins so.
     """
 
@@ -40,12 +42,13 @@ class HttpContext(SessionContext):
     next_turn: Callable[[Callable[[], None]], object] = field(kw_only=True)
     date: DateClock = field(kw_only=True)
     request_limits: RequestLimits | None = field(kw_only=True)
+    connect: ConnectAccess | None = field(kw_only=True, default=None)
     bare: BareStart | None = field(init=False, default=None)
     _heads: dict[Route, RouteHeads] = field(init=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
-        if self.pool is None and not self.routes.routes:
-            raise SettingError(f"frontend {self.name}: without a pool it must have routes")
+        if self.pool is None and not self.routes.routes and self.connect is None:
+            raise SettingError(f"frontend {self.name}: without a pool it must have routes, or connect")
 
     @property
     def pools(self) -> Iterator[Pool]:

@@ -20,6 +20,9 @@ from tcpbalance.config.http import NO_RESPONSE
 from tcpbalance.http.answers import RETRY_AFTER, STATUS_OF, own_answer
 from tcpbalance.http.bodies import request_body
 from tcpbalance.http.client_side import ClientSession, Then
+from tcpbalance.http.connect.answers import ESTABLISHED, destination_of, refused_answer
+from tcpbalance.http.connect.opening import TunnelOpening
+from tcpbalance.http.connect.refusals import ConnectRefusal
 from tcpbalance.http.context import HttpContext
 from tcpbalance.http.dialling import HttpDialler
 from tcpbalance.http.heads import RouteHeads
@@ -53,9 +56,10 @@ from tcpbalance.http.request_deadlines import NO_LOOK, excuses, next_deadline, n
 from tcpbalance.http.request_limits import RequestLimits
 from tcpbalance.http.response import Response
 from tcpbalance.http.routes import Route
-from tcpbalance.http.routing import check_limits, check_size, find_route, fixed_answer
+from tcpbalance.http.routing import TUNNEL, check_limits, check_size, find_route, fixed_answer
 from tcpbalance.http.upload import KEPT, Upload
 from tcpbalance.http.upstream import NOT_IN_USE, BackendHttpConnection
+from tcpbalance.net.addresses import address_text
 from tcpbalance.net.pump import CHUNK
 from tcpbalance.net.tls.errors import broken_cause
 from tcpbalance.pool.backend import Backend
@@ -142,6 +146,7 @@ class Exchange:
     :ivar slot: that of its backend; None while it has none.
     :ivar upload: its body; None where it has none.
     :ivar dialler: what opens a connection for it; None where one waited.
+    :ivar opening: what opens a tunnel for it; None where it asks for none.
     :ivar response: what is coming; None before its first byte.
     :ivar last_look: see ``request_deadlines``.
     """
@@ -163,6 +168,7 @@ class Exchange:
         "head_time",
         "heads",
         "last_look",
+        "opening",
         "packed",
         "phase",
         "pool",
@@ -193,6 +199,7 @@ class Exchange:
     served_by: Backend | None
     backend: BackendHttpConnection | None
     dialler: HttpDialler | None
+    opening: TunnelOpening | None
     response: Response | None
     reason: EndReason | None
     request_id: bytes | None
@@ -213,6 +220,7 @@ class Exchange:
         self.head = self.target = self.route = self.client = self.packed = self.upload = None
         self.head_time = self.first_byte = self.request_id = self.reason = None
         self.served_by = self.backend = self.dialler = self.response = self.slot = self._limits = None
+        self.opening = None
         self.cause = ""
         self.status = self.client_bytes = self.backend_bytes = self.response_size = 0
         self._framing = NO_BODY
@@ -259,7 +267,9 @@ class Exchange:
                 self._keep_within(self.context.request_limits, head)
             self._follow_route(head, self.target)
         except RequestRefused as error:
-            self._answer(error.reason, error.cause, error.status, extra=error.extra)
+            # What comes behind a request for a tunnel may be meant for that.
+            in_doubt = head.method == b"CONNECT"
+            self._answer(error.reason, error.cause, error.status, extra=error.extra, in_doubt=in_doubt)
         return rest
 
     def _keep_within(self, limits: RequestLimits, head: RequestHead) -> None:
@@ -283,6 +293,9 @@ class Exchange:
         if route is None:
             self._answer(EndReason.NO_ROUTE)
         elif route.pool is None and route.pools is None:
+            if route is TUNNEL:
+                self._open_tunnel(head, target)
+                return
             answer = fixed_answer(route, target)
             self._answer(EndReason.ANSWERED_HERE, "", answer.status, answer.page, answer.extra)
         else:
@@ -489,6 +502,56 @@ class Exchange:
             return []
         allowed = self.route.upgrade
         return [name for name in upgrade(head) if name.decode("latin-1") in allowed]
+
+    # A tunnel
+
+    def _open_tunnel(self, head: RequestHead, target: RequestTarget) -> None:
+        """Connect the client to what it names, if it may have that.
+
+        :raises RequestRefused: the request has a body, or names no host.
+        """
+        context, packed = self.context, self.session.packed
+        assert context.connect is not None
+        if self.upload is not None:
+            raise RequestRefused(400, "body_of_connect")
+        destination = destination_of(target)
+        opening = self.opening = TunnelOpening(
+            context.connect, context.connector, context.clock, destination, self
+        )
+        opening.begin(head, packed)
+
+    def tunnel_refused(self, refusal: ConnectRefusal) -> None:
+        """See ``opening.OpeningCaller``."""
+        context, opening = self.context, self.opening
+        assert opening is not None
+        context.registry.stats.connect_refused[refusal] += 1
+        page, extra = refused_answer(refusal, opening.address)
+        # What comes next may be meant for the tunnel, and is not to be read as a request.
+        self._answer(
+            EndReason.TUNNEL_REFUSED,
+            refusal.word,
+            refusal.status,
+            context.http.pages.get(refusal.status, page),
+            extra,
+            in_doubt=True,
+        )
+
+    def tunnel_failed(self, reason: EndReason, cause: str) -> None:
+        """See ``opening.OpeningCaller``."""
+        self._answer(reason, cause, in_doubt=True)
+
+    def tunnel_reached(self, side: Peer) -> None:
+        """See ``opening.OpeningCaller``."""
+        self.status = 200
+        self.served_by = Backend(address_text(side.transport.getPeer()))
+        self.session.client.transport.write(ESTABLISHED)
+        self.session.change_protocol(self, b"")
+
+    def give_up_opening(self) -> TunnelOpening:
+        """Leave the connection to the destination to the caller, which records the request as well."""
+        assert self.opening is not None
+        self.phase = OVER
+        return self.opening
 
     # The response
 
@@ -761,6 +824,8 @@ class Exchange:
             self.dialler.end()
         elif self.slot is not None:
             self.slot.release()
+        elif self.opening is not None:
+            self.opening.end()
         self._count(reason)
         self.session.request_over(reason, then)
 

@@ -8,9 +8,11 @@ from typing import Any, cast
 
 import attrs
 
+from tcpbalance import threads
 from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.http.answers import DateClock
 from tcpbalance.http.client import HttpClientConnection
+from tcpbalance.http.connect.access import ConnectAccess
 from tcpbalance.http.context import HttpContext
 from tcpbalance.http.idle import IdleConnections
 from tcpbalance.http.request_limits import RequestLimits, limits_requests
@@ -25,6 +27,7 @@ from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.shared_limit import SharedLimit
 from tcpbalance.reactor import Reactor
+from tcpbalance.threads import InThread
 
 
 class HttpFrontendFactory(FrontendFactory):
@@ -37,6 +40,7 @@ class HttpFrontendFactory(FrontendFactory):
     :param routes: which of them go where.
     :param share_requests: gives the requests that all processes have under way which serve the frontend;
         None where this one is alone.
+    :param in_thread: calls what works for long; a thread of the system by default.
     """
 
     connection_kind = HttpClientConnection
@@ -50,11 +54,13 @@ class HttpFrontendFactory(FrontendFactory):
         http: HttpSettings,
         routes: Routes,
         share_requests: Callable[[], SharedLimit] | None = None,
+        in_thread: InThread | None = None,
         **others: Any,
     ) -> None:
         self._http, self._routes = http, routes
         self._share_requests = share_requests
         self._request_limits: RequestLimits | None = None
+        self._in_thread = in_thread or threads.in_thread(reactor)
         self._idle: dict[Pool, IdleConnections] = {}
         super().__init__(reactor, pool, **others)
 
@@ -69,6 +75,7 @@ class HttpFrontendFactory(FrontendFactory):
             next_turn=partial(self._timer.callLater, 0),
             date=DateClock(fields["wall_clock"]),
             request_limits=self._limit_requests(fields["limits"], fields["clock"]),
+            connect=self._connect_by(self._http, fields["clock"]),
         )
 
     def _limit_requests(self, limits: LimitsConfig, clock: Callable[[], float]) -> RequestLimits | None:
@@ -85,6 +92,10 @@ class HttpFrontendFactory(FrontendFactory):
             self._request_limits.limit_by(limits)
         return self._request_limits
 
+    def _connect_by(self, http: HttpSettings, clock: Callable[[], float]) -> ConnectAccess | None:
+        """Make what lets clients have tunnels."""
+        return None if http.connect is None else ConnectAccess(http.connect, self._in_thread, clock)
+
     def prepare_http(
         self, context: SessionContext, http: HttpSettings | None, routes: Routes | None
     ) -> SessionContext:
@@ -95,7 +106,12 @@ class HttpFrontendFactory(FrontendFactory):
         assert http is not None
         assert routes is not None
         limits = self._limit_requests(context.limits, context.clock)
-        return attrs.evolve(cast(HttpContext, context), http=http, routes=routes, request_limits=limits)
+        connect = self.context.connect
+        if connect is None or connect.settings is not http.connect:
+            connect = self._connect_by(http, context.clock)
+        return attrs.evolve(
+            cast(HttpContext, context), http=http, routes=routes, request_limits=limits, connect=connect
+        )
 
     def serve_by(self, context: SessionContext) -> None:
         """See ``FrontendFactory``."""

@@ -42,6 +42,7 @@ class RequestRecord(SessionRecord):
     :ivar reused: whether the connection to the backend had served a request before.
     :ivar referer: the value of ``Referer``, None where it has none.
     :ivar user_agent: the value of ``User-Agent``, None where it has none.
+    :ivar user: the name that a request for a tunnel gives, if it is that of a user; else None.
     """
 
     method: str = ""
@@ -59,3 +60,4 @@ class RequestRecord(SessionRecord):
     reused: bool = False
     referer: str | None = None
     user_agent: str | None = None
+    user: str | None = None

@@ -19,7 +19,8 @@ def request_record(exchange: Exchange, client: str, preread: Preread | None) -> 
     :param client: the address of its client.
     :param preread: what the client has sent first; None where nothing was asked for.
     """
-    context, head, dialler, served_by = exchange.context, exchange.head, exchange.dialler, exchange.served_by
+    context, head, opening, served_by = exchange.context, exchange.head, exchange.opening, exchange.served_by
+    dialler = exchange.dialler or opening
     assert exchange.reason is not None
     total = context.clock() - exchange.began
     # The usual case: a connection was there.
@@ -72,6 +73,7 @@ def request_record(exchange: Exchange, client: str, preread: Preread | None) -> 
         exchange.reused,
         referer,
         user_agent,
+        None if opening is None or opening.user is None else opening.user.decode("utf-8", "replace"),
     )
 
 

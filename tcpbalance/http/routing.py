@@ -21,7 +21,10 @@ from tcpbalance.wire.http.head import RequestHead
 from tcpbalance.wire.http.routing_path import routing_path
 from tcpbalance.wire.http.target import RequestTarget
 
-_NOT_SERVED = frozenset((b"CONNECT", b"TRACE"))
+TUNNEL = Route()
+"""What requests with CONNECT take, where clients may have tunnels."""
+
+_NOT_ROUTED = frozenset((b"CONNECT", b"TRACE"))
 _ALLOW = b"Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n"
 
 _LIMITS = {
@@ -52,7 +55,9 @@ def find_route(
     :raises RequestRefused: servers may take its path for several, its method is none that is served, or the
         client has shown a certificate for another route.
     """
-    if head.method in _NOT_SERVED:
+    if head.method in _NOT_ROUTED:
+        if head.method == b"CONNECT" and context.connect is not None:
+            return TUNNEL
         raise RequestRefused(405, "method", _ALLOW)
     routes, authority = context.routes, target.authority
     path = target.path

@@ -26,7 +26,7 @@ from tcpbalance.http.exchange import Exchange
 from tcpbalance.http.record import RequestRecord
 from tcpbalance.http.reported import own_report, reported
 from tcpbalance.http.request_record import request_record
-from tcpbalance.http.tunnel import Tunnel
+from tcpbalance.http.tunnel import ConnectTunnel, Tunnel
 from tcpbalance.net.addresses import ClientAddress
 from tcpbalance.net.tls.errors import tls_cause
 from tcpbalance.net.wheel import RESOLUTION
@@ -478,7 +478,8 @@ class HttpSession:
         self._wheel.forget(self)
         # What was taken of admission control is given back to the same one.
         context = attrs.evolve(self._context, admission=self._admission)
-        tunnel = self._successor = Tunnel(context, self._address, admitted, self.preread, exchange)
+        kind = Tunnel if exchange.opening is None else ConnectTunnel
+        tunnel = self._successor = kind(context, self._address, admitted, self.preread, exchange)
         context.registry.replace(self, tunnel)
         tunnel.begin(client, self._aged_at, early, answer)
 

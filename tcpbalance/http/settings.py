@@ -12,6 +12,7 @@ from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.http import ForwardedConfig, ForwardedFamily, ForwardedField, HttpConfig
 from tcpbalance.config.routes import ANY_VALUE, HttpRouteConfig, RequestHeadersConfig, ResponseHeadersConfig
+from tcpbalance.http.connect.settings import ConnectSettings
 from tcpbalance.http.pages import Page, PageReader
 from tcpbalance.http.routes import FixedAnswer, Redirect, Route, Routes
 from tcpbalance.pool.pool import Pool
@@ -28,6 +29,7 @@ class HttpSettings(HttpConfig):
     :param read: which of those that they send.
     :param send: which of those fields backends get.
     :param pages: bodies of our own answers, by status.
+    :param connect: which clients may have tunnels, and where to; None for none.
     :ivar limits: of the head of a request.
     """
 
@@ -35,6 +37,7 @@ class HttpSettings(HttpConfig):
     read: ForwardedFamily = "x-forwarded"
     send: tuple[ForwardedField, ...] = ("x-forwarded",)
     pages: Mapping[int, Page] = field(factory=dict, hash=False)
+    connect: ConnectSettings | None = None
     limits: HeadLimits = field(init=False)
 
     @limits.default
@@ -59,6 +62,7 @@ class HttpParts:
 
         :param pools: by name.
         :raises PageError: a file cannot be used.
+        :raises UsersFileError: that of the users cannot be used.
         """
         reader = PageReader()
         http, forwarded = config.http or HttpConfig(), config.forwarded or ForwardedConfig()
@@ -71,6 +75,7 @@ class HttpParts:
             read=forwarded.read,
             send=forwarded.send,
             pages=pages,
+            connect=None if config.connect is None else ConnectSettings.of(config.connect),
         )
         return cls(settings, routes)
 

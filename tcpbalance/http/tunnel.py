@@ -1,8 +1,10 @@
-"""A connection that has changed to another protocol, such as WebSocket: from there on it is relayed."""
+"""A client's connection that carries another protocol from here on, such as WebSocket: it is relayed."""
 
 from __future__ import annotations
 
 import math
+
+from attrs import frozen
 
 from tcpbalance.http.exchange import Exchange
 from tcpbalance.http.record import RequestRecord
@@ -25,7 +27,10 @@ class Tunnel(Session):
     :param admitted: the address that was admitted; None without admission control.
     :param preread: what is known of a client that had to send something first; else None.
     :param exchange: the request whose response has changed the protocol.
+    :cvar is_idle: False; it is never between two requests.
     """
+
+    is_idle = False
 
     __slots__ = ("_exchange",)
 
@@ -51,21 +56,15 @@ class Tunnel(Session):
         :param answer: what the backend has sent behind its response.
         """
         exchange, context = self._exchange, self._context
-        connection, slot, pool = exchange.give_up_backend()
         self.client = client
         client.session = self
         client.reported = exchange.client_bytes
         backend = self.backend = BackendConnection(self)
-        backend.transport = connection.transport
+        self._take_over(exchange, backend)
         backend.transport.hand_over(backend)
         backend.reported = exchange.backend_bytes - len(answer)
-        backend.finished = connection.finished
         self.aged_at = aged_at
-        self._pool, self._phase, self._served_by = pool, RELAYING, slot.backend
-        self._dialler = dialler = Dialler(pool, context.connector, None, context.clock, self)
-        dialler.resume(slot, None, context.clock())
-        dialler.connected(0.0)
-        dialler.dial.settle()
+        self._phase = RELAYING
         self._deadlines = Deadlines(self, context, math.inf)
         self._deadlines.connected()
         self._deadlines.look()
@@ -81,6 +80,17 @@ class Tunnel(Session):
             self.client_sent(early)
         client.resumeProducing()
 
+    def _take_over(self, exchange: Exchange, backend: BackendConnection) -> None:
+        """Take the connection of the request, and all that belongs to it."""
+        connection, slot, pool = exchange.give_up_backend()
+        backend.transport, backend.finished = connection.transport, connection.finished
+        clock = self._context.clock
+        self._pool, self._served_by = pool, slot.backend
+        self._dialler = dialler = Dialler(pool, self._context.connector, None, clock, self)
+        dialler.resume(slot, None, clock())
+        dialler.connected(0.0)
+        dialler.dial.settle()
+
     def _leave(self, client_bytes: int, backend_bytes: int) -> None:
         """See ``Session``."""
         exchange = self._exchange
@@ -94,3 +104,29 @@ class Tunnel(Session):
     def record(self, client_bytes: int, backend_bytes: int) -> RequestRecord:
         """See ``Session``."""
         return self._exchange.record()
+
+
+@frozen
+class _NoPool:
+    """Where the backend of a session is what its client has named."""
+
+    name: None = None
+
+
+_NO_POOL = _NoPool()
+
+
+class ConnectTunnel(Tunnel):
+    """The tunnel of a request with CONNECT, whose backend is the destination that its client has named."""
+
+    __slots__ = ()
+
+    def _take_over(self, exchange: Exchange, backend: BackendConnection) -> None:
+        """See ``Tunnel``."""
+        opening = exchange.give_up_opening()
+        assert opening.side is not None
+        backend.transport = opening.side.transport
+        # They have what is asked of them where a backend is connected.
+        self._pool = _NO_POOL  # type: ignore[assignment]
+        self._dialler = opening  # type: ignore[assignment]
+        self._served_by = exchange.served_by

@@ -32,10 +32,11 @@ def combined_line(record: SessionRecord) -> str:
     """
     if not isinstance(record, RequestRecord):
         return ""
-    method, referer, user_agent = record.method, record.referer, record.user_agent
+    method, referer, user_agent, user = record.method, record.referer, record.user_agent, record.user
     request = f"{method} {record.target} HTTP/{record.version}" if method else "-"
     return (
-        f"{_host(record.client)} - - [{_time(int(record.started))}]"
+        f"{_host(record.client)} - {'-' if user is None else _escaped_user(user)}"
+        f" [{_time(int(record.started))}]"
         f' "{request if _needs_escape(request) is None else _escaped(request)}"'
         f" {record.status or CLIENT_GONE} {record.response_body}"
         f' "{"-" if referer is None else referer if _needs_escape(referer) is None else _escaped(referer)}"'
@@ -55,6 +56,10 @@ def _time(seconds: int) -> str:
     """Give whole seconds since the epoch; the same for many lines."""
     time = datetime.fromtimestamp(seconds, UTC)
     return f"{time.day:02}/{_MONTHS[time.month - 1]}/{time.year:04}:{time:%H:%M:%S} +0000"
+
+
+def _escaped_user(user: str) -> str:
+    return _escaped(user).replace(" ", r"\x20") or "-"
 
 
 def _escaped(text: str) -> str:

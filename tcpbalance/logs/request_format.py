@@ -15,16 +15,19 @@ if TYPE_CHECKING:
     from tcpbalance.http.record import RequestRecord
 
 
-_Usual: TypeAlias = tuple[str, str | None, str, int, str | None, str | None, bool]
-"""What many requests have in common: method, host, version, status, route, pool, and whether a connection was
-reused."""
+_Usual: TypeAlias = tuple[tuple[str, str | None, str, int], tuple[str | None, str | None, bool, str | None]]
+"""What many requests have in common: method, host, version and status; route, pool, whether a connection was
+reused, and the user."""
 
 
 def request_text(record: RequestRecord) -> str:
     """Give `key=value` pairs, each with a space before it."""
     target, request_id, head, first_byte = record.target, record.request_id, record.head, record.first_byte
     referer, user_agent = record.referer, record.user_agent
-    key = record.method, record.host, record.version, record.status, record.route, record.pool, record.reused
+    key = (
+        (record.method, record.host, record.version, record.status),
+        (record.route, record.pool, record.reused, record.user),
+    )
     usual = _usual_text(key)
     return (
         f"{usual} target={bare_or_quoted(target) if target else '-'}"
@@ -41,7 +44,10 @@ def request_json(record: RequestRecord) -> str:
     """Give members of a JSON object, each with a comma before it."""
     target, request_id, head, first_byte = record.target, record.request_id, record.head, record.first_byte
     referer, user_agent = record.referer, record.user_agent
-    key = record.method, record.host, record.version, record.status, record.route, record.pool, record.reused
+    key = (
+        (record.method, record.host, record.version, record.status),
+        (record.route, record.pool, record.reused, record.user),
+    )
     usual = _usual_json(key)
     return (
         f'{usual},"target":{quoted(target) if target else "null"}'
@@ -56,25 +62,27 @@ def request_json(record: RequestRecord) -> str:
 
 @functools.lru_cache(maxsize=512)
 def _usual_text(key: _Usual) -> str:
-    method, host, version, status, route, pool, reused = key
+    (method, host, version, status), (route, pool, reused, user) = key
     return (
         f" method={optional(method or None, bare_or_quoted, '-')}"
         f" host={optional(host, bare_or_quoted, '-')}"
         f" version={optional(version or None, bare_or_quoted, '-')}"
         f" status={status or '-'} route={optional(route, bare_or_quoted, '-')}"
         f" pool={optional(pool, bare_or_quoted, '-')} reused={'yes' if reused else 'no'}"
+        f" user={optional(user, bare_or_quoted, '-')}"
     )
 
 
 @functools.lru_cache(maxsize=512)
 def _usual_json(key: _Usual) -> str:
-    method, host, version, status, route, pool, reused = key
+    (method, host, version, status), (route, pool, reused, user) = key
     return (
         f',"method":{optional(method or None, quoted, "null")}'
         f',"host":{optional(host, quoted, "null")}'
         f',"version":{optional(version or None, quoted, "null")}'
         f',"status":{status or "null"},"route":{optional(route, quoted, "null")}'
         f',"pool":{optional(pool, quoted, "null")},"reused":{"true" if reused else "false"}'
+        f',"user":{optional(user, quoted, "null")}'
     )
 
 

@@ -17,8 +17,8 @@ from zope.interface import implementer
 
 from tcpbalance.errors import Fault
 from tcpbalance.net.addresses import peer_address
-from tcpbalance.net.connect_errors import ConnectFailed, internal_error, timed_out
-from tcpbalance.net.connecting import ConnectionFactory
+from tcpbalance.net.connect_errors import AddressRefused, ConnectFailed, internal_error, timed_out
+from tcpbalance.net.connecting import ConnectionFactory, MayDial
 from tcpbalance.net.data_path import DataPath, begin
 from tcpbalance.net.ends import reset_on_close
 from tcpbalance.net.own_ports import has_reached_itself
@@ -112,6 +112,7 @@ class ConnectAttempt:
         "_family",
         "_known",
         "_lookup",
+        "_may_dial",
         "_over",
         "_report_call",
         "_several",
@@ -123,9 +124,16 @@ class ConnectAttempt:
         "slot",
     )
 
-    def __init__(self, context: AttemptContext, factory: ConnectionFactory, timeout: float) -> None:
+    def __init__(
+        self,
+        context: AttemptContext,
+        factory: ConnectionFactory,
+        timeout: float,
+        may_dial: MayDial | None = None,
+    ) -> None:
         self._context = context
         self._factory = factory
+        self._may_dial = may_dial
         self._targets: list[SocketAddress] | None = None
         self._known: Targets | None = None
         self._several = False
@@ -163,10 +171,16 @@ class ConnectAttempt:
 
     def begin(self, targets: list[SocketAddress]) -> None:
         """Go ahead, now that it is known where to."""
-        if not self._over:
-            self._targets = list(targets)
-            self._several = len(targets) > 1
+        if self._over:
+            return
+        self._targets = list(targets)
+        if self._may_dial is not None:
+            self._targets = [target for target in targets if self._may_dial(target[1][0])]
+        self._several = len(self._targets) > 1
+        if self._targets:
             self._next(None)
+        else:
+            self.fail(AddressRefused())
 
     def take_over(self, sock: SocketType, target: SocketAddress, left: float) -> None:
         """Go ahead with a socket that ``begin_to_connect`` has made, for as many seconds as are left."""
@@ -211,7 +225,7 @@ class ConnectAttempt:
             if self._socket is not sock:
                 return
         self._drop_socket()
-        self._next(ConnectFailed(timed_out(self._timeout)))
+        self._next(ConnectFailed(timed_out(self._timeout), is_late=True))
 
     def _next(self, failure: ConnectFailed | None) -> None:
         """Go on to the next address; with none left, *failure* is the outcome."""

@@ -32,6 +32,7 @@ class ConnectFailed(TcpbalanceError):
     :param out_of_descriptors: it was this process that had no descriptor left: no other backend would do
         better.
     :param remedy: what the operator can do about it, empty where that is not known.
+    :param is_late: nothing has answered in time.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class ConnectFailed(TcpbalanceError):
         *,
         out_of_descriptors: bool = False,
         remedy: str = "",
+        is_late: bool = False,
     ) -> None:
         super().__init__(cause)
         self.cause = cause
         self.fault = fault
         self.out_of_descriptors = out_of_descriptors
         self.remedy = remedy
+        self.is_late = is_late
 
     @classmethod
     def from_errno(cls, code: int) -> ConnectFailed:
@@ -56,6 +59,7 @@ class ConnectFailed(TcpbalanceError):
             fault_of_errno(code),
             out_of_descriptors=code in OUT_OF_DESCRIPTORS,
             remedy=remedy_of_errno(code),
+            is_late=code == errno.ETIMEDOUT,
         )
 
     @classmethod
@@ -74,7 +78,15 @@ class ConnectFailed(TcpbalanceError):
             fault_of_lookup(verdict),
             out_of_descriptors=verdict is Verdict.NO_DESCRIPTOR,
             remedy="" if verdict.is_empty else REMEDY_OF_LOOKUP,
+            is_late=verdict is Verdict.TIMED_OUT,
         )
+
+
+class AddressRefused(ConnectFailed):
+    """There is no address among those of a name that may be dialled."""
+
+    def __init__(self) -> None:
+        super().__init__("no address that may be dialled", Fault.CLIENT)
 
 
 def internal_error() -> ConnectFailed:

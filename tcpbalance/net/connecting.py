@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from socket import SocketType
 from typing import Any, Protocol, cast
 
@@ -26,6 +27,10 @@ class ConnectionFactory(Protocol):
         ...
 
 
+MayDial = Callable[[str], bool]
+"""Whether a connection may be made to an IP address; of a name's, asked about each before it is dialled."""
+
+
 class Pending(Protocol):
     """An attempt under way."""
 
@@ -42,8 +47,18 @@ class Connector(Protocol):
 
     wheel: Wheel
 
-    def connect(self, address: Address, factory: ConnectionFactory, timeout: float) -> Pending:
-        """Start an attempt of at most *timeout* seconds; *factory* never hears of it before this returns."""
+    def connect(
+        self,
+        address: Address,
+        factory: ConnectionFactory,
+        timeout: float,
+        may_dial: MayDial | None = None,
+    ) -> Pending:
+        """Start an attempt; *factory* never hears of it before this returns.
+
+        :param timeout: seconds that it may take.
+        :param may_dial: which addresses of a host are left out; None for none.
+        """
         ...
 
 

@@ -21,7 +21,7 @@ from tcpbalance.net.connect_attempt import (
     begin_to_connect,
 )
 from tcpbalance.net.connect_errors import ConnectFailed
-from tcpbalance.net.connecting import ConnectionFactory, Pending
+from tcpbalance.net.connecting import ConnectionFactory, MayDial, Pending
 from tcpbalance.net.data_path import DataPath, TwistedDataPath
 from tcpbalance.net.own_ports import has_reached_itself, own_ports
 from tcpbalance.net.resolver.resolver import Resolver, resolver_of
@@ -70,9 +70,15 @@ class SocketConnector:
         self.own_ports = own_ports()
         self._resolver = resolver
 
-    def connect(self, address: Address, factory: ConnectionFactory, timeout: float) -> Pending:
+    def connect(
+        self,
+        address: Address,
+        factory: ConnectionFactory,
+        timeout: float,
+        may_dial: MayDial | None = None,
+    ) -> Pending:
         """See ``Connector``."""
-        attempt = ConnectAttempt(self, factory, timeout)
+        attempt = ConnectAttempt(self, factory, timeout, may_dial)
         if address.is_name:
             host, port = str(address.host), int(address.port or 0)
             name = (self._resolver or resolver_of(self.reactor)).resolution(host)

@@ -193,6 +193,24 @@ class EndReason(enum.Enum):
         _RST,
         "no byte of the response's body moved for stall_timeout",
     )
+    TUNNEL_REFUSED = (
+        "tunnel_refused",
+        "balancer",
+        _FIN,
+        "the client, its password or the destination of its CONNECT request is not allowed by the frontend",
+    )
+    TUNNEL_FAILED = (
+        "tunnel_failed",
+        "balancer",
+        _FIN,
+        "the destination of a CONNECT request did not accept the connection, or its name has no address",
+    )
+    TUNNEL_TIMEOUT = (
+        "tunnel_timeout",
+        "balancer",
+        _FIN,
+        "the destination of a CONNECT request was not connected within connect_timeout",
+    )
     SHUTDOWN = "shutdown", "balancer", _RST, "the session was still open at the end of shutdown_grace"
     INTERNAL_ERROR = (
         "internal_error",

@@ -9,6 +9,7 @@ import attrs
 from attrs import field, frozen
 
 from tcpbalance.admission.control import AdmissionControl
+from tcpbalance.admission.users_file import UsersFile
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.checks import refuse_name, refuse_others
@@ -103,12 +104,18 @@ class Frontend:
             return "routes have no effect without http"
         if self.preread is not None and self.preread.routes is not None:
             return "preread with routes to pools has no effect with http, give routes with hosts"
-        return None if self.routes is not None and self.routes.routes else "must have routes with http"
+        serves = self.http.connect is not None or (self.routes is not None and self.routes.routes)
+        return None if serves else "must have routes with http"
 
     @property
     def addresses(self) -> tuple[Address, ...]:
         """What it listens on with sockets of our own."""
         return tuple(place for place in self.listen if isinstance(place, Address))
+
+    @property
+    def users(self) -> UsersFile | None:
+        """The file of the users that may have tunnels; None without one."""
+        return None if self.http is None or self.http.connect is None else self.http.connect.users
 
     @property
     def pools(self) -> tuple[Pool, ...]:

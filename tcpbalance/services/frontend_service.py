@@ -147,6 +147,8 @@ class FrontendService(SteppedService):
             yield f"frontend {name}", preread.tls
         for file in self._admission.files():
             yield f"frontend {name}", file
+        if self.frontend.users is not None:
+            yield f"frontend {name}", self.frontend.users
 
     # Steps
 

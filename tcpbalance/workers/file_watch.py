@@ -84,6 +84,8 @@ def watched(parts: Parts, on_read: Callable[[], None]) -> Iterator[tuple[str, Pa
             yield f"frontend {name}", _Reporting(frontend.preread.tls, on_read)
         if frontend.access is not None and frontend.access.deny_file is not None:
             yield f"frontend {name}", _Reporting(_DenyFile(frontend.access.deny_file), on_read)
+        if frontend.users is not None:
+            yield f"frontend {name}", _Reporting(frontend.users, on_read)
     for name, pool in parts.pools.items():
         if pool.tls is not None:
             yield f"pool {name}", _Reporting(pool.tls, on_read)

@@ -77,6 +77,17 @@ def test_it_holds_a_slot_until_it_ends(make_scene: MakeScene) -> None:
     assert scene.ends == ["drained 101"]
 
 
+def test_it_lives_on_when_the_frontend_takes_no_more_clients(make_scene: MakeScene) -> None:
+    scene = make_scene()
+    client, backend = upgraded(scene)
+    waiting = scene.connect()
+    scene.frontend.stopFactory()
+    scene.run()
+    scene.send(client, b"still")
+    scene.send(backend, b"here")
+    assert (backend.received[-5:], client.received[-4:], waiting.saw) == (b"still", b"here", "fin")
+
+
 def test_the_idle_timeout_of_the_frontend_counts(make_scene: MakeScene) -> None:
     scene = make_scene(timeouts={"idle_timeout": 100.0}, pool_http={"stall_timeout": 5.0})
     client, _ = upgraded(scene)

@@ -26,6 +26,7 @@ ON_BOTH_DATA_PATHS = {
     "test_bulk_transfer",
     "test_clock_steps",
     "test_ending",
+    "test_forward_proxy",
     "test_half_close",
     "test_http_web_servers",
     "test_local_ports",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from support.certificates import Authority
+from support.users import HASH
 
 TREE = Path(__file__).parents[2]
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -18,6 +19,10 @@ def blocks(page: Path, language: str, mark: str) -> list[str]:
     """Give the blocks of a language that are whole, as their ``mark`` tells."""
     found = _BLOCK.findall(page.read_text())
     return [text for kind, text in found if kind == language and mark in text]
+
+
+LINES = {"deny_file": b"192.0.2.0/24\n", "users_file": b"alice:%b\n" % HASH}
+"""What is in a file that is a list, by the key that names it."""
 
 
 def write_files(config: str, folder: Path) -> None:
@@ -31,8 +36,8 @@ def write_files(config: str, folder: Path) -> None:
         (folder / page).parent.mkdir(parents=True, exist_ok=True)
         (folder / page).write_text("a page")
     for key, value in _values(document):
-        if key == "deny_file":
-            (folder / value).write_text("192.0.2.0/24\n")
+        if key in LINES:
+            (folder / value).write_bytes(LINES[key])
         elif key in {"certificates", "certificate"}:
             for pair in value if isinstance(value, list) else [value]:
                 issued = authority.issue(folder, "documented", "documented.example")
@@ -57,5 +62,5 @@ def _values(document: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """The keys of the tables that name files."""
     for section in ("frontends", "pools"):
         for table in document.get(section, {}).values():
-            for below in ("tls", "access"):
+            for below in ("tls", "access", "connect"):
                 yield from table.get(below, {}).items()

@@ -25,6 +25,7 @@ from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.stats import add_up
+from tcpbalance.threads import InThread
 
 ONE, TWO, THREE = (f"10.0.0.{number}:80" for number in (1, 2, 3))
 """Addresses for backends; round robin tries them in this order."""
@@ -54,6 +55,7 @@ class HttpScene:
     :param network: arguments of ``Network``.
     :param preread: what clients have to send first.
     :param admission: makes what admits clients, of a clock.
+    :param in_thread: calls what works for long.
     :param pool: further arguments of ``Pool``.
     """
 
@@ -74,6 +76,7 @@ class HttpScene:
         network: Mapping[str, Any] | None = None,
         preread: PrereadSettings | None = None,
         admission: Callable[[Callable[[], float]], AdmissionControl] | None = None,
+        in_thread: InThread | None = None,
         **pool: Any,
     ) -> None:
         self.network = Network(data_path=self.data_path, **(network or {}))
@@ -108,6 +111,7 @@ class HttpScene:
             limits=LimitsConfig(**(limits or {})),
             on_record=self.records.append,
             connector=self.network.connector,
+            in_thread=in_thread,
             clock=seconds,
             wall_clock=seconds,
         )

@@ -44,6 +44,7 @@ REQUEST_KEYS = [
     "route",
     "pool",
     "reused",
+    "user",
     "target",
     "request_id",
     "head_ms",
@@ -108,6 +109,7 @@ def request_values(record: RequestRecord) -> dict[str, Any]:
         record.route,
         record.pool,
         record.reused,
+        record.user,
         record.target or None,
         record.request_id,
         None if record.head is None else record.head * 1000.0,
@@ -191,4 +193,5 @@ REQUEST_VALUES: dict[str, st.SearchStrategy[Any]] = {
     "reused": st.booleans(),
     "referer": st.none() | NAMES,
     "user_agent": st.none() | NAMES,
+    "user": st.none() | NAMES,
 }

@@ -15,8 +15,8 @@ from zope.interface import implementer
 from support.memory_peers import Peer
 from support.memory_socket import MemorySocket
 from tcpbalance.config.addresses import Address
-from tcpbalance.net.connect_errors import ConnectFailed, timed_out
-from tcpbalance.net.connecting import ConnectionFactory
+from tcpbalance.net.connect_errors import AddressRefused, ConnectFailed, timed_out
+from tcpbalance.net.connecting import ConnectionFactory, MayDial
 from tcpbalance.net.socket_connector import DIAL_RESOLUTION
 from tcpbalance.net.wheel import Wheel
 
@@ -70,9 +70,10 @@ class MemoryDial:
         self.backend = backend
         self.factory = factory
         self.over = False
+        self.may_be = True
         self.turns = 0
         self._handshake: Handshake | None = None
-        self._cause = ConnectFailed(timed_out(timeout))
+        self._cause = ConnectFailed(timed_out(timeout), is_late=True)
         self._timer: IDelayedCall | None = clock.callLater(timeout, self._fail)
 
     def cancel(self) -> None:
@@ -87,6 +88,11 @@ class MemoryDial:
         """Give what stands at the backend's transport until its handshake is over."""
         self._handshake = Handshake(self.factory, address)
         return self._handshake
+
+    def refuse(self) -> None:
+        """End because the address may not be dialled."""
+        self._cause = AddressRefused()
+        self._fail()
 
     def fail(self, code: int) -> None:
         """End with the failure that an error number stands for."""
@@ -200,11 +206,18 @@ class MemoryConnector:
         self._dials: list[MemoryDial] = []
         self.wheel = Wheel(clock, clock.seconds, DIAL_RESOLUTION)
 
-    def connect(self, address: Address, factory: ConnectionFactory, timeout: float) -> MemoryDial:
+    def connect(
+        self,
+        address: Address,
+        factory: ConnectionFactory,
+        timeout: float,
+        may_dial: MayDial | None = None,
+    ) -> MemoryDial:
         backend = self.backends.get(str(address))
         if backend is not None:
             backend.dials += 1
         dial = MemoryDial(self._clock, backend, factory, timeout)
+        dial.may_be = may_dial is None or may_dial(str(address.host))
         self._dials.append(dial)
         return dial
 
@@ -244,7 +257,9 @@ class MemoryConnector:
         if dial.backend is not None and dial.turns < dial.backend.turns:
             dial.turns += 1
             return True
-        if dial.backend is None or behaviour == "refuses":
+        if not dial.may_be:
+            dial.refuse()
+        elif dial.backend is None or behaviour == "refuses":
             dial.fail(errno.ECONNREFUSED)
         elif behaviour == "lacks_descriptor":
             dial.fail(errno.EMFILE)

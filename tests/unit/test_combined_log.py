@@ -15,7 +15,7 @@ from tcpbalance.logs.combined import combined_line
 from tcpbalance.logs.log_format import with_worker
 
 TEXT = r'"((?:[^"\\]|\\.)*)"'
-LINE = re.compile(rf"(\S+) - - \[([^]]+)\] {TEXT} (\d{{3}}) (\d+) {TEXT} {TEXT}")
+LINE = re.compile(rf"(\S+) - (\S+) \[([^]]+)\] {TEXT} (\d{{3}}) (\d+) {TEXT} {TEXT}")
 LATIN_1 = st.text(st.characters(max_codepoint=255), min_size=1)
 
 
@@ -77,7 +77,7 @@ def test_text_is_escaped_as_apache_does() -> None:
     assert line.endswith(r'"\xe2\x80\xa8\xed\xb2\x80"')
 
 
-@pytest.mark.parametrize("field", ["client", "method", "target", "version", "referer", "user_agent"])
+@pytest.mark.parametrize("field", ["client", "method", "target", "version", "referer", "user_agent", "user"])
 def test_no_field_breaks_the_line(field: str) -> None:
     read(combined_line(request(**{field: HOSTILE})))
 
@@ -110,8 +110,13 @@ def test_it_can_be_read_back(
         referer=referer,
         user_agent=user_agent,
     )
-    host, time, first, *rest = read(combined_line(shown))
-    assert host == "192.0.2.7"
+    host, user, time, first, *rest = read(combined_line(shown))
+    assert (host, user) == ("192.0.2.7", "-")
     assert datetime.strptime(time, "%d/%b/%Y:%H:%M:%S %z") == datetime.fromtimestamp(int(started), UTC)
     assert first == f"{method} {target} HTTP/{version}"
     assert rest == [str(status), str(size), referer or "-", user_agent or "-"]
+
+
+@given(LATIN_1)
+def test_the_user_of_a_tunnel_stands_in_its_field(user: str) -> None:
+    assert read(combined_line(request(user=user)))[1] == user

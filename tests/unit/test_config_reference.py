@@ -64,6 +64,7 @@ def test_every_table_is_found() -> None:
         "frontends.NAME.routes.answer",
         "frontends.NAME.routes.request_headers",
         "frontends.NAME.routes.response_headers",
+        "frontends.NAME.connect",
         "frontends.NAME.access",
         "frontends.NAME.limits",
         "frontends.NAME.socket",

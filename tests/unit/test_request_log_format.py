@@ -30,7 +30,7 @@ ALL_VALUES = {**VALUES, **REQUEST_VALUES}
 REQUESTS = st.builds(RequestRecord, **ALL_VALUES)
 UNUSUAL_REQUESTS = st.one_of([st.builds(request, **{key: values}) for key, values in ALL_VALUES.items()])
 
-TEXTS = ["method", "host", "target", "version", "route", "request_id", "referer", "user_agent"]
+TEXTS = ["method", "host", "target", "version", "route", "request_id", "referer", "user_agent", "user"]
 
 
 @settings(max_examples=300)
@@ -50,7 +50,7 @@ def test_a_text_line_says_everything_in_order() -> None:
         " wait_ms=0.212 connect_ms=- total_ms=18.042 client_bytes=412 backend_bytes=18230"
         " closed_by=backend reason=answered cause=-"
         " tried=b proxy=- server_name=- unique_id=- tls_version=- tls_cipher=- tls_client=-"
-        " method=GET host=www.example.com version=1.1 status=200 route=shop pool=web reused=yes"
+        " method=GET host=www.example.com version=1.1 status=200 route=shop pool=web reused=yes user=-"
         ' target="/shop/item?id=7"'
         " request_id=0b9c4f51-3c0f-4c8b-9c8e-7d0d9f7f5a11 head_ms=0.051 first_byte_ms=17.201"
         " request_body=0 response_body=17980 referer=https://www.example.com/shop"
@@ -65,7 +65,7 @@ def test_a_json_line_says_everything_in_order() -> None:
         '"closed_by":"backend","reason":"answered","cause":null,'
         '"tried":[{"backend":"b","cause":null}],"proxy":null,"server_name":null,"unique_id":null,'
         '"tls_version":null,"tls_cipher":null,"tls_client":null,'
-        '"method":"GET","host":"www.example.com","version":"1.1","status":200,"route":"shop","pool":"web","reused":true,'
+        '"method":"GET","host":"www.example.com","version":"1.1","status":200,"route":"shop","pool":"web","reused":true,"user":null,'
         '"target":"/shop/item?id=7","request_id":"0b9c4f51-3c0f-4c8b-9c8e-7d0d9f7f5a11","head_ms":0.051,'
         '"first_byte_ms":17.201,"request_body":0,"response_body":17980,'
         '"referer":"https://www.example.com/shop",'
@@ -89,12 +89,12 @@ def test_what_could_not_be_read_is_a_dash_in_text_and_null_in_json() -> None:
         cause="",
     )
     assert text_line(unread).endswith(
-        " method=- host=- version=- status=- route=- pool=- reused=no target=- request_id=- head_ms=-"
+        " method=- host=- version=- status=- route=- pool=- reused=no user=- target=- request_id=- head_ms=-"
         " first_byte_ms=- request_body=0 response_body=0 referer=- user_agent=-"
     )
     fields = json.loads(json_line(unread))
     assert list(fields) == [*KEYS, *REQUEST_KEYS]
-    assert [fields[key] for key in (*TEXTS, "status", "head_ms", "first_byte_ms")] == [None] * 11
+    assert [fields[key] for key in (*TEXTS, "status", "head_ms", "first_byte_ms")] == [None] * 12
 
 
 def test_a_session_has_no_keys_of_a_request() -> None:

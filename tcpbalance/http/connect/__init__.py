@@ -1,0 +1,1 @@
+"""CONNECT: which clients may have tunnels, where to, and how these are opened."""
