@@ -160,18 +160,32 @@ def _keys(path: KeyPath, old: Any, new: Any) -> Iterator[KeyChange]:
         elif isinstance(old, FrontendConfig) and key.name == "routes":
             yield from _routes(place, before, after, effect)
         elif isinstance(before, Mapping) and isinstance(after, Mapping):
-            show = key.metadata.get("shown", lambda value: value)
-            yield from _named_values(place, (before, after), (show(before), show(after)), effect)
+            yield from _named_values(
+                place, (before, after), (_shown(key, before), _shown(key, after)), effect
+            )
         else:
-            yield from _key(place, before, after, effect)
+            shown = _shown(key, before), _shown(key, after)
+            yield from _key(place, (before, after), shown, effect)
 
 
-def _key(place: KeyPath, before: object, after: object, effect: Effect) -> Iterator[KeyChange]:
-    """Compare one key, or those of the table that is its value."""
+def _key(
+    place: KeyPath, values: tuple[object, object], shown: tuple[object, object], effect: Effect
+) -> Iterator[KeyChange]:
+    """Compare one key, or those of the table that is its value.
+
+    :param values: before and after.
+    :param shown: the same without what may be secret.
+    """
+    before, after = values
     if before is not None and after is not None and type(before) in EFFECTS:
         yield from _keys(place, before, after)
     elif before != after:
-        yield KeyChange(place, before, after, effect)
+        yield KeyChange(place, before, after, effect, shown)
+
+
+def _shown(key: attrs.Attribute[Any], value: object) -> Any:
+    """Give a value without what may be secret."""
+    return key.metadata["shown"](value) if value is not None and "shown" in key.metadata else value
 
 
 def _named_values(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from tcpbalance.config.admin import AdminConfig
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.connect import ConnectConfig
+from tcpbalance.config.cookies import AffinityCookieConfig, CookieConfig
 from tcpbalance.config.frontends import FrontendConfig, RouteConfig, SocketConfig
 from tcpbalance.config.http import ForwardedConfig, HttpConfig, PoolHttpConfig
 from tcpbalance.config.log import AccessLogConfig, LogConfig
@@ -173,6 +174,8 @@ EFFECTS: Mapping[type, Mapping[str, Effect]] = {
         "headers": _NEW_REQUESTS,
         "pool": _NEW_REQUESTS,
         "pools": _NEW_REQUESTS,
+        "pools_by": _NEW_REQUESTS,
+        "pools_cookie": _NEW_REQUESTS,
         "redirect": _NEW_REQUESTS,
         "answer": _NEW_REQUESTS,
         "strip_prefix": _NEW_REQUESTS,
@@ -181,6 +184,12 @@ EFFECTS: Mapping[type, Mapping[str, Effect]] = {
         "response_timeout": _NEW_REQUESTS,
         "body_size": _NEW_REQUESTS,
         "upgrade": _NEW_REQUESTS,
+    },
+    CookieConfig: {
+        "name": _NEW_REQUESTS,
+        "secure": _NEW_REQUESTS,
+        "same_site": _NEW_REQUESTS,
+        "ttl": _NEW_REQUESTS,
     },
     RedirectConfig: {
         "to": _NEW_REQUESTS,
@@ -268,11 +277,19 @@ EFFECTS: Mapping[type, Mapping[str, Effect]] = {
     },
     AffinityConfig: {
         "by": _IN_PLACE,
+        "cookie": _IN_PLACE,
         "ttl": _IN_PLACE,
         "max_entries": _IN_PLACE,
         "ipv4_prefix": _IN_PLACE,
         "ipv6_prefix": _IN_PLACE,
         "state_file": _IN_PLACE,
+    },
+    AffinityCookieConfig: {
+        "name": _NEW_REQUESTS,
+        "secure": _NEW_REQUESTS,
+        "same_site": _NEW_REQUESTS,
+        "ttl": _NEW_REQUESTS,
+        "secret": _NEW_REQUESTS,
     },
     HealthConfig: {
         "check": _IN_PLACE,

@@ -14,7 +14,7 @@ from tcpbalance.config.errors import KeyPath, Mistake, key_text
 from tcpbalance.config.frontends import FrontendConfig, pools_of
 from tcpbalance.config.http import ForwardedConfig
 from tcpbalance.config.messages import value_text
-from tcpbalance.config.pools import RESET_BEFORE_ANSWER, PoolConfig
+from tcpbalance.config.pools import BY_COOKIE, RESET_BEFORE_ANSWER, PoolConfig
 from tcpbalance.config.route_values import PathPattern
 from tcpbalance.config.routes import HttpRouteConfig
 
@@ -55,6 +55,7 @@ def broken_for_http(
         yield _redirects(routes, frontend)
         for place, route in readable(routes, frontend.routes):
             yield _leads_somewhere(place, route, frontend)
+            yield _one_cookie_each(place, route, pools)
             yield _sent_anyway(place, route, frontend)
         yield _without_effect(path, frontend)
         yield _open_proxy(path, frontend)
@@ -122,6 +123,23 @@ def _leads_somewhere(place: KeyPath, route: HttpRouteConfig, frontend: FrontendC
     ways = (route.pool, route.pools, route.redirect, route.answer, frontend.pool)
     if all(way is None for way in ways):
         yield Mistake(place, "must have pool, pools, redirect or answer where the frontend has no pool")
+
+
+def _one_cookie_each(
+    place: KeyPath, route: HttpRouteConfig, pools: Mapping[str, PoolConfig]
+) -> Iterator[Mistake]:
+    """Find a cookie of a route that is that of affinity as well: each value would replace the other one."""
+    cookie = route.pools_cookie
+    if cookie is None or cookie.name is None:
+        return
+    for name in route.pool_names:
+        affinity = None if name not in pools else pools[name].affinity
+        if affinity is not None and affinity.cookie is not None and affinity.cookie.name == cookie.name:
+            used = key_text(("pools", name, "affinity", "cookie"))
+            yield Mistake(
+                (*place, "pools_cookie", "name"),
+                f"{value_text(str(cookie.name))} is already that of {used}, choose another",
+            )
 
 
 def _sent_anyway(place: KeyPath, route: HttpRouteConfig, frontend: FrontendConfig) -> Iterator[Mistake]:
@@ -263,21 +281,33 @@ def _pools(frontends: Mapping[str, FrontendConfig], pools: Mapping[str, PoolConf
             modes[name].add(frontend.mode)
     for path, pool in tables("pools", pools):
         used = modes.get(str(path[-1]), set())
-        if pool.http is not None and used == {"tcp"}:
-            yield Mistake((*path, "http"), 'has no effect without mode = "http" at a frontend of this pool')
-        if pool.outlier is not None and used == {"tcp"} and is_given(pool.outlier, "statuses"):
-            yield Mistake(
-                (*path, "outlier", "statuses"),
-                'has no effect without mode = "http" at a frontend of this pool',
-            )
-        if used == {"http"} and pool.rebalance is not None:
-            yield Mistake(
-                (*path, "rebalance"),
-                'has no effect with mode = "http", whose requests are spread anyway',
-            )
-        if used == {"http"} and RESET_BEFORE_ANSWER in pool.retry_on:
-            yield Mistake(
-                (*path, "retry_on"),
-                f'"{RESET_BEFORE_ANSWER}" has no effect with mode = "http", use retry_on in '
-                f"{key_text((*path, 'http'))}",
-            )
+        if used == {"tcp"}:
+            yield from _of_requests(path, pool)
+        elif used == {"http"}:
+            yield from _of_connections(path, pool)
+
+
+def _of_requests(path: KeyPath, pool: PoolConfig) -> Iterator[Mistake]:
+    """Find what makes sense only where a frontend has requests."""
+    without = 'without mode = "http" at a frontend of this pool'
+    if pool.http is not None:
+        yield Mistake((*path, "http"), f"has no effect {without}")
+    if pool.outlier is not None and is_given(pool.outlier, "statuses"):
+        yield Mistake((*path, "outlier", "statuses"), f"has no effect {without}")
+    if pool.affinity is not None and pool.affinity.by == BY_COOKIE:
+        yield Mistake((*path, "affinity", "by"), f'must be "source_ip" {without}, got "cookie"')
+
+
+def _of_connections(path: KeyPath, pool: PoolConfig) -> Iterator[Mistake]:
+    """Find what makes sense only where a frontend has connections alone."""
+    if pool.rebalance is not None:
+        yield Mistake(
+            (*path, "rebalance"),
+            'has no effect with mode = "http", whose requests are spread anyway',
+        )
+    if RESET_BEFORE_ANSWER in pool.retry_on:
+        yield Mistake(
+            (*path, "retry_on"),
+            f'"{RESET_BEFORE_ANSWER}" has no effect with mode = "http", use retry_on in '
+            f"{key_text((*path, 'http'))}",
+        )

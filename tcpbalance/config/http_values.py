@@ -74,6 +74,26 @@ class FieldValue(str):
         return cls(value)
 
 
+class CookieName(str):
+    """The name of a cookie, such as ``"backend"``."""
+
+    __slots__ = ()
+    words: ClassVar[str] = "cookie name"
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Read a name.
+
+        :raises SettingError: for anything but a token of HTTP (RFC 6265, section 4.1.1).
+        """
+        if not isinstance(value, str) or len(value) > MAX_FIELD_NAME or not _TOKEN.fullmatch(value):
+            raise SettingError(
+                'must be the name of a cookie such as "backend", of letters, digits, "-" and "_", '
+                f"got {value_text(value)}"
+            )
+        return cls(value)
+
+
 class MethodName(str):
     """A method, such as ``"GET"``."""
 

@@ -9,6 +9,7 @@ from tcpbalance.config.addresses import Address, HostName, IpNetwork, NameServer
 from tcpbalance.config.destinations import Destination
 from tcpbalance.config.draft import UNREAD
 from tcpbalance.config.http_values import (
+    CookieName,
     FieldName,
     FieldValue,
     MethodName,
@@ -18,7 +19,7 @@ from tcpbalance.config.http_values import (
 )
 from tcpbalance.config.messages import value_text
 from tcpbalance.config.names import AlpnName, TlvType
-from tcpbalance.config.quantities import Bandwidth, Duration, Fraction, Hold, Rate, Size
+from tcpbalance.config.quantities import Bandwidth, CookieTtl, Duration, Fraction, Hold, Rate, Size
 from tcpbalance.config.route_values import HostPattern, PathPattern, RedirectTarget, SentHost
 from tcpbalance.config.statuses import StatusSet
 from tcpbalance.config.workers import Workers
@@ -56,6 +57,14 @@ def hold(value: float | str) -> Hold:
     :raises SettingError: for anything else.
     """
     return value if isinstance(value, Hold) else Hold.parse(value)
+
+
+def cookie_ttl(value: float | str) -> CookieTtl:
+    """Read a number of seconds, the text of a duration, or ``"session"``.
+
+    :raises SettingError: for anything else.
+    """
+    return value if isinstance(value, CookieTtl) else CookieTtl.parse(value)
 
 
 def size(value: int | str) -> Size:
@@ -222,6 +231,14 @@ def header_fields(values: Mapping[FieldName | str, FieldValue | str]) -> Mapping
     :raises SettingError: for anything else.
     """
     return _mapping(FieldName, FieldValue, values, "names of headers and values")
+
+
+def cookie_name(value: CookieName | str) -> CookieName:
+    """Read the name of a cookie.
+
+    :raises SettingError: for anything else.
+    """
+    return CookieName.parse(value)
 
 
 def redirect_target(value: RedirectTarget | str) -> RedirectTarget:

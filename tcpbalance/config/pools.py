@@ -10,6 +10,7 @@ from attrs.validators import optional
 
 from tcpbalance.config import checks, plain
 from tcpbalance.config.addresses import MAX_PORT, Address, HostName
+from tcpbalance.config.cookies import AffinityCookieConfig
 from tcpbalance.config.errors import InvalidValue
 from tcpbalance.config.http import PoolHttpConfig
 from tcpbalance.config.messages import choices, value_text
@@ -30,6 +31,8 @@ MAX_WEIGHT = 256
 SOURCE_HASH = "source_hash"
 """The policy that ``bounded_load`` belongs to; the others look at load themselves, or are blind by choice.
 And the one that ``slow_start`` would spoil: it has to send each client to the same backend at any time."""
+
+BY_COOKIE: Final = "cookie"
 
 PEAK_EWMA = "peak_ewma"
 """The policy that gives slow backends fewer connections than their weight says."""
@@ -98,22 +101,34 @@ class BackendConfig:
     )
 
 
+_of_a_table: checks.Validator[Any] = checks.not_with("by", BY_COOKIE)
+
+
 @frozen(kw_only=True, field_transformer=strict)
 class AffinityConfig:
-    """`[pools.NAME.affinity]`: the same client address gets the same backend."""
+    """`[pools.NAME.affinity]`: the same client gets the same backend."""
 
-    by: Literal["source_ip"] = field(
-        default="source_ip", metadata=doc("What identifies a client: its address.")
+    by: Literal["source_ip", "cookie"] = field(
+        default="source_ip",
+        metadata=doc(
+            'What identifies a client: `"source_ip"`, its address; `"cookie"`, with `mode = "http"`, a '
+            "cookie that it gets with its first response, and that says which backend it belongs to."
+        ),
+    )
+    cookie: AffinityCookieConfig | None = field(
+        default=None,
+        validator=checks.needs_value("by", BY_COOKIE),
+        metadata=doc("The cookie.", default="as its keys say"),
     )
     ttl: Duration = field(
         default=Duration(1800),
         converter=plain.duration,
-        validator=checks.longer_than_zero,
+        validator=[checks.longer_than_zero, _of_a_table],
         metadata=doc("How long a client is remembered after its last connection has ended."),
     )
     max_entries: int = field(
         default=100_000,
-        validator=checks.at_least(1),
+        validator=[checks.at_least(1), _of_a_table],
         metadata=doc(
             "Maximum number of clients that are remembered. When it is reached, the least recently "
             "seen client is removed."
@@ -121,14 +136,14 @@ class AffinityConfig:
     )
     ipv4_prefix: int = field(
         default=32,
-        validator=checks.between(1, 32),
+        validator=[checks.between(1, 32), _of_a_table],
         metadata=doc(
             "Prefix length of an IPv4 client: addresses that agree in this many bits are one client."
         ),
     )
     ipv6_prefix: int = field(
         default=64,
-        validator=checks.between(1, 128),
+        validator=[checks.between(1, 128), _of_a_table],
         metadata=doc(
             "Prefix length of an IPv6 client. A /64 is one network, in which a host can change its "
             "address freely."
@@ -137,6 +152,7 @@ class AffinityConfig:
     state_file: FilePath | None = field(
         default=None,
         converter=converters.optional(FilePath),
+        validator=_of_a_table,
         metadata=doc(
             "A file in which the table survives a restart and a crash. Each pool and each process needs its "
             "own. Absent: the table is in memory only."
@@ -394,7 +410,7 @@ class PoolConfig:
         metadata=doc('HTTP to the backends, for frontends with `mode = "http"`.', default="as its keys say"),
     )
     affinity: AffinityConfig | None = field(
-        default=None, metadata=doc("Affinity: the same client address gets the same backend.")
+        default=None, metadata=doc("Affinity: the same client gets the same backend.")
     )
     health: HealthConfig | None = field(
         default=None,

@@ -65,6 +65,7 @@ class Hold(Duration):
     """How long to keep something; written as a duration, or ``"forever"``."""
 
     words: ClassVar[str] = 'duration or `"forever"`'
+    endless: ClassVar[str] = "forever"
 
     @classmethod
     def parse(cls, value: object) -> Self:
@@ -72,15 +73,27 @@ class Hold(Duration):
 
         :raises SettingError: for anything else.
         """
-        if value == "forever":
+        if value == cls.endless:
             return cls(math.inf)
         try:
             return super().parse(value)
         except ValueError as error:
-            raise SettingError(str(error).replace("must be", 'must be "forever" or', 1)) from None
+            raise SettingError(str(error).replace("must be", f'must be "{cls.endless}" or', 1)) from None
 
     def __str__(self) -> str:
-        return "forever" if math.isinf(self) else super().__str__()
+        return self.endless if math.isinf(self) else super().__str__()
+
+
+class CookieTtl(Hold):
+    """How long clients keep a cookie; written as a duration, or ``"session"``."""
+
+    words: ClassVar[str] = 'duration or `"session"`'
+    endless: ClassVar[str] = "session"
+
+    @property
+    def max_age(self) -> int | None:
+        """Seconds for ``Max-Age``; None for as long as the session of the client lasts."""
+        return None if math.isinf(self) else math.ceil(self)
 
 
 class Size(int):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import attrs
 from attrs import converters, field, frozen
 from attrs.validators import optional
 
 from tcpbalance.config import checks, plain
+from tcpbalance.config.cookies import CookieConfig
 from tcpbalance.config.errors import InvalidValue
 from tcpbalance.config.http_values import FieldName, FieldValue, MethodName, PagePath, UpgradeName
 from tcpbalance.config.messages import choices, value_text
@@ -355,6 +356,19 @@ class HttpRouteConfig:
             "it has to.",
             example="{ stable = 95, canary = 5 }",
         ),
+    )
+    pools_by: Literal["client", "cookie"] = field(
+        default="client",
+        validator=checks.needs("pools"),
+        metadata=doc(
+            'What identifies the client that stays with its pool: `"client"`, its address; `"cookie"`, a '
+            "cookie that it gets with its first response."
+        ),
+    )
+    pools_cookie: CookieConfig | None = field(
+        default=None,
+        validator=checks.needs_value("pools_by", "cookie"),
+        metadata=doc("The cookie.", default="as its keys say"),
     )
     redirect: RedirectConfig | None = field(
         default=None, validator=_alone("pool", "pools"), metadata=doc("Clients are sent elsewhere.")

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from tcpbalance.config.http import NO_RESPONSE
 from tcpbalance.http.answers import RETRY_AFTER, STATUS_OF, own_answer
 from tcpbalance.http.bodies import request_body
+from tcpbalance.http.client_cookies import ClientCookies
 from tcpbalance.http.client_side import ClientSession, Then
 from tcpbalance.http.connect.answers import ESTABLISHED, destination_of, refused_answer
 from tcpbalance.http.connect.opening import TunnelOpening
@@ -144,6 +145,7 @@ class Exchange:
     :ivar client: the client as backends are to know it; None while no backend is looked for.
     :ivar packed: the packed address of that, by which a backend is chosen; None where it has none.
     :ivar slot: that of its backend; None while it has none.
+    :ivar cookies: by which that is known again; None where none are looked for.
     :ivar upload: its body; None where it has none.
     :ivar dialler: what opens a connection for it; None where one waited.
     :ivar opening: what opens a tunnel for it; None where it asks for none.
@@ -162,6 +164,7 @@ class Exchange:
         "client",
         "client_bytes",
         "context",
+        "cookies",
         "dialler",
         "first_byte",
         "head",
@@ -193,6 +196,7 @@ class Exchange:
     route: Route | None
     client: ForwardedClient | None
     packed: bytes | None
+    cookies: ClientCookies | None
     upload: Upload | None
     head_time: float | None
     first_byte: float | None
@@ -220,7 +224,7 @@ class Exchange:
         self.head = self.target = self.route = self.client = self.packed = self.upload = None
         self.head_time = self.first_byte = self.request_id = self.reason = None
         self.served_by = self.backend = self.dialler = self.response = self.slot = self._limits = None
-        self.opening = None
+        self.opening = self.cookies = None
         self.cause = ""
         self.status = self.client_bytes = self.backend_bytes = self.response_size = 0
         self._framing = NO_BODY
@@ -308,9 +312,10 @@ class Exchange:
             if SEND_REQUEST_ID in context.http.send:
                 self.request_id = request_id(head, client)
             pool = route.pool
-            if pool is None:
-                assert route.pools is not None
-                pool = route.pools.of_client(self.packed, context.rng)
+            if pool is None or pool.cookie_affinity is not None:
+                cookies = self.cookies = ClientCookies(head, client.scheme == b"https")
+                pool = cookies.choose_pool(route, self.packed, context.rng)
+                self.packed = cookies.client_of(pool, self.packed)
             self._reach(pool)
 
     def client_sent(self, data: bytes) -> bytes:
@@ -581,7 +586,8 @@ class Exchange:
         self.slot.responded(head.status)
         self.status = head.status
         self.response = None
-        self.session.client.transport.write(self.heads.switch(head, b", ".join(chosen)))
+        extra = b"" if self.cookies is None else self.cookies.lines(self.slot.backend)
+        self.session.client.transport.write(self.heads.switch(head, b", ".join(chosen), extra))
         self.session.change_protocol(self, rest)
 
     def give_up_backend(self) -> tuple[BackendHttpConnection, Slot, Pool]:

@@ -85,7 +85,13 @@ class RouteHeads:
         return b"%bX-Request-Id: %b\r\n\r\n" % (_request_id_lines(b"", data[:-2]), request_id)
 
     def response(
-        self, head: ResponseHead, framing: Framing, version: bytes, keep_alive: bool, date: bytes
+        self,
+        head: ResponseHead,
+        framing: Framing,
+        version: bytes,
+        keep_alive: bool,
+        date: bytes,
+        extra: bytes,
     ) -> bytes:
         """Write the head that a client gets.
 
@@ -93,15 +99,24 @@ class RouteHeads:
         :param version: of the request.
         :param keep_alive: whether the client's connection stays open after this.
         :param date: for a response without one.
+        :param extra: more lines, each with CR LF.
         """
         return self._response.write(
-            head, _passed(framing, version), version=version, keep_alive=keep_alive, date=date
+            head,
+            _passed(framing, version),
+            version=version,
+            keep_alive=keep_alive,
+            date=date,
+            extra=extra,
         )
 
-    def switch(self, head: ResponseHead, protocol: bytes) -> bytes:
-        """Write the head of a response with which the connection changes to another protocol."""
+    def switch(self, head: ResponseHead, protocol: bytes, extra: bytes) -> bytes:
+        """Write the head of a response with which the connection changes to another protocol.
+
+        :param extra: more lines, each with CR LF.
+        """
         return self._response.write(
-            head, NO_BODY, version=b"1.1", keep_alive=True, date=b"", upgrade=protocol
+            head, NO_BODY, version=b"1.1", keep_alive=True, date=b"", upgrade=protocol, extra=extra
         )
 
     def interim(self, head: ResponseHead) -> bytes:

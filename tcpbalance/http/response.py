@@ -8,6 +8,7 @@ import typing
 from tcpbalance.http import carried_body
 from tcpbalance.http.bodies import LengthBody, PassedBody, response_body
 from tcpbalance.http.carried_body import CarriableBody
+from tcpbalance.http.client_cookies import ClientCookies
 from tcpbalance.http.client_side import ClientSession, Then
 from tcpbalance.http.context import HttpContext
 from tcpbalance.http.heads import RouteHeads
@@ -49,6 +50,8 @@ class AnsweredRequest(typing.Protocol):
     def heads(self) -> RouteHeads: ...
     @property
     def slot(self) -> Slot | None: ...
+    @property
+    def cookies(self) -> ClientCookies | None: ...
     @property
     def upload(self) -> Upload | None: ...
     @property
@@ -186,7 +189,9 @@ class Response(CarriableBody):
         self.reuses_backend = not closes and not request.names_client and keeps_alive(head)
         request.status = head.status
         request.phase = ANSWERING
-        data = request.heads.response(head, framing, version, keeps, context.date())
+        cookies = request.cookies
+        extra = b"" if cookies is None else cookies.lines(self._connection.backend)
+        data = request.heads.response(head, framing, version, keeps, context.date(), extra)
         session.client.transport.write(data + passed if passed else data)
         self.body = body
         assert request.slot is not None

@@ -14,11 +14,13 @@ from typing import Protocol
 
 from attrs import frozen
 
+from tcpbalance.config.cookies import CookieConfig
 from tcpbalance.config.route_values import PathPattern, RedirectTarget
 from tcpbalance.config.routes import WEBSOCKET, HttpRouteConfig, Rank
 from tcpbalance.http.pages import Page
 from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.weighted_pools import WeightedPools
+from tcpbalance.wire.http.cookie import CookieReader
 from tcpbalance.wire.http.rewrite import NO_EDITS, FieldEdits
 
 _EVERYTHING = PathPattern("/*")
@@ -74,6 +76,22 @@ class FixedAnswer:
     page: Page | None
 
 
+class PoolsCookie:
+    """The cookie by which a route with several pools knows a client again.
+
+    :param config: says how to make it.
+    :ivar name: its name.
+    :ivar reader: finds it.
+    """
+
+    __slots__ = ("config", "name", "reader")
+
+    def __init__(self, config: CookieConfig) -> None:
+        self.config = config
+        self.name = config.name or "tcpbalance_pools"
+        self.reader = CookieReader(self.name.encode("ascii"))
+
+
 @frozen(eq=False, kw_only=True)
 class Route:
     """Which requests, and what becomes of them: one of ``pool``, ``pools``, ``redirect`` and ``answer``.
@@ -81,6 +99,7 @@ class Route:
     :param name: for logs; None for what takes the requests that no route of the configuration takes.
     :param pool: serves them.
     :param pools: of which each serves some of their clients.
+    :param pools_cookie: by which these clients are known; None for by their addresses.
     :param redirect: where they are sent instead.
     :param answer: what is answered instead.
     :param strip_prefix: what paths begin with, and backends do not get; empty for nothing.
@@ -96,6 +115,7 @@ class Route:
     name: str | None = None
     pool: Pool | None = None
     pools: WeightedPools | None = None
+    pools_cookie: PoolsCookie | None = None
     redirect: Redirect | None = None
     answer: FixedAnswer | None = None
     strip_prefix: bytes = b""

@@ -9,12 +9,13 @@ import attrs
 from attrs import field, frozen
 
 from tcpbalance.admission.networks import NetworkSet
+from tcpbalance.config.cookies import CookieConfig
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.http import ForwardedConfig, ForwardedFamily, ForwardedField, HttpConfig
 from tcpbalance.config.routes import ANY_VALUE, HttpRouteConfig, RequestHeadersConfig, ResponseHeadersConfig
 from tcpbalance.http.connect.settings import ConnectSettings
 from tcpbalance.http.pages import Page, PageReader
-from tcpbalance.http.routes import FixedAnswer, Redirect, Route, Routes
+from tcpbalance.http.routes import FixedAnswer, PoolsCookie, Redirect, Route, Routes
 from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.weighted_pools import WeightedPools
 from tcpbalance.wire.http.diagnose import HeadLimits
@@ -111,6 +112,9 @@ def _route(
         name=table.name or place,
         pool=pool,
         pools=several,
+        pools_cookie=PoolsCookie(table.pools_cookie or CookieConfig())
+        if table.pools_by == "cookie"
+        else None,
         redirect=None if redirect is None else Redirect(redirect.status, redirect.to),
         answer=None if answer is None else FixedAnswer(answer.status, page),
         strip_prefix=(table.strip_prefix or "").encode("ascii"),

@@ -10,15 +10,17 @@ from weakref import ref
 
 from twisted.internet.interfaces import IReactorTime
 
+from tcpbalance.config.cookies import AffinityCookieConfig
 from tcpbalance.config.http import PoolHttpConfig
 from tcpbalance.config.outlier import OutlierConfig
-from tcpbalance.config.pools import RESET_BEFORE_ANSWER, AffinityConfig, HealthConfig
+from tcpbalance.config.pools import BY_COOKIE, RESET_BEFORE_ANSWER, AffinityConfig, HealthConfig
 from tcpbalance.config.rebalance import RebalanceConfig
 from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.availability import Availability
 from tcpbalance.pool.backend import AdminState, Backend, BackendLike, BackendSettings
 from tcpbalance.pool.changes import OnChange, PoolChange, Subscribers
 from tcpbalance.pool.connection_queue import ConnectionQueue
+from tcpbalance.pool.cookie_affinity import CookieAffinity
 from tcpbalance.pool.cooldown import COOLDOWN, SHORT_COOLDOWN, CooldownLog
 from tcpbalance.pool.description import PoolDescription, read_list
 from tcpbalance.pool.ejection import Ejections
@@ -93,6 +95,8 @@ class Pool:
         be looked up, no TLS is spoken, and nothing is kept for another attempt after the first byte.
     :ivar first_deadline: seconds until a dial may have taken too long.
     :ivar replays: whether another backend is tried when one ends the connection before its first byte.
+    :ivar affinity: remembers clients; None where none are.
+    :ivar cookie_affinity: has clients keep in a cookie where they belong; None where they do not.
     :ivar rng: gives numbers from 0 up to 1.
     :ivar queue: the connections that wait; None where none may.
     :ivar retry_budget: bounds the retries that are under way at once.
@@ -207,6 +211,7 @@ class Pool:
         self.shortage = Shortage(name, clock, timer)
         self.retry_budget = RetryBudget(self._count_active, clock)
         self.affinity: Affinity | None = None
+        self.cookie_affinity: CookieAffinity | None = None
         self._end_slow_start: Callable[[], None] = lambda: None
         self._before_take: Callable[[Backend], None] | None = None if shared is None else self._announce
         self.ejections: Ejections | ReportedEjections | None = None
@@ -380,8 +385,7 @@ class Pool:
         self.selection.bounded_load = description.bounded_load
         outlier = description.outlier
         self.judges_connect_times = outlier is not None and outlier.slow_factor is not None
-        other = None if description.affinity is None else make_affinity(description.affinity, self.clock)
-        self.affinity = adopted(self.affinity, other)
+        self._adopt_affinity(description.affinity)
         if self._reports is not None:
             self._record_affinity()
         self._adopt_slow_start(values.slow_start)
@@ -400,10 +404,20 @@ class Pool:
             observers.on_release = None if self.queue is None else self.queue.on_release
         observers.cooldown = SHORT_COOLDOWN if self.checked else COOLDOWN
 
+    def _adopt_affinity(self, config: AffinityConfig | None) -> None:
+        by_cookie = config is not None and config.by == BY_COOKIE
+        other = None if config is None or by_cookie else make_affinity(config, self.clock)
+        self.affinity = adopted(self.affinity, other)
+        self.cookie_affinity = None
+        if config is not None and by_cookie:
+            self.cookie_affinity = CookieAffinity(self.name, config.cookie or AffinityCookieConfig())
+            self.cookie_affinity.adopt(self.backends)
+
     def _use_parts(self) -> None:
         """Have what chooses backends, and what takes note of connections, go by the present parts."""
         selection, observers = self.selection, self._observers
-        selection.affinity = observers.affinity = self.affinity
+        observers.affinity = self.affinity
+        selection.affinity = self.affinity if self.cookie_affinity is None else self.cookie_affinity
         selection.ejections = observers.ejections = self.ejections
         observers.queue = self.queue
         selection.may_wait = self.queue is not None
@@ -469,6 +483,8 @@ class Pool:
             backend.removed, backend.available, backend.available_to_sticky = True, False, False
         self._members = members
         self.selection.adopt(members)
+        if self.cookie_affinity is not None:
+            self.cookie_affinity.adopt(members.backends)
         self.status.adopt(members)
         self._note_settings()
         self._former_backends.add(removed)

@@ -9,6 +9,7 @@ from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.availability import Availability
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.connection_queue import BackendsWithCapacity
+from tcpbalance.pool.cookie_affinity import CookieAffinity
 from tcpbalance.pool.ejection import Ejections
 from tcpbalance.pool.members import Members
 from tcpbalance.pool.reported_ejections import ReportedEjections
@@ -44,7 +45,7 @@ class Selection:
         self._clock = clock
         self.availability = availability
         self._shared = shared
-        self.affinity: Affinity | None = None
+        self.affinity: Affinity | CookieAffinity | None = None
         self.ejections: Ejections | ReportedEjections | None = None
         self.slow_start: SlowStart | None = None
         self.bounded_load: float | None = None

@@ -10,8 +10,9 @@ from typing import Any
 
 import attrs
 
+from tcpbalance.config.cookies import SECRET_OF_PROCESS, AffinityCookieConfig
 from tcpbalance.config.models import Config
-from tcpbalance.config.pools import HealthConfig
+from tcpbalance.config.pools import BY_COOKIE, HealthConfig, PoolConfig
 
 
 def _without_probe(health: HealthConfig) -> tuple[Any, ...]:
@@ -23,12 +24,23 @@ def _checked_elsewhere(settings: dict[str, Any]) -> HealthConfig:
     return HealthConfig(**settings)
 
 
+def _with_secret(pool: PoolConfig) -> PoolConfig:
+    affinity = pool.affinity
+    if affinity is None or affinity.by != BY_COOKIE:
+        return pool
+    cookie = affinity.cookie or AffinityCookieConfig()
+    cookie = attrs.evolve(cookie, secret=cookie.secret or SECRET_OF_PROCESS)
+    return attrs.evolve(pool, affinity=attrs.evolve(affinity, cookie=cookie))
+
+
 def write_config(config: Config) -> int:
     """Put a configuration where a worker reads it.
 
     :returns: a descriptor of memory.
     """
     descriptor = os.memfd_create("tcpbalance configuration")
+    # One worker has to know the cookies that another one has set.
+    pools = {name: _with_secret(pool) for name, pool in config.pools.items()}
     # The supervisor alone gives socket files their mode and owner.
     frontends = {
         name: attrs.evolve(frontend, listen_mode=None, listen_user=None, listen_group=None)
@@ -37,7 +49,7 @@ def write_config(config: Config) -> int:
     with os.fdopen(os.dup(descriptor), "wb") as file:
         pickler = pickle.Pickler(file)
         pickler.dispatch_table = {**copyreg.dispatch_table, HealthConfig: _without_probe}
-        pickler.dump(attrs.evolve(config, frontends=frontends))
+        pickler.dump(attrs.evolve(config, frontends=frontends, pools=pools))
     return descriptor
 
 

@@ -152,6 +152,19 @@ def test_a_client_stays_with_its_version(site: Site, daemon: Daemon) -> None:
 
 
 @of("http-canary-1-web")
+def test_a_cookie_keeps_the_version(site: Site) -> None:
+    response = site.ask("/")
+    name = json.loads(response.read())["name"][:3]
+    cookie, _, attributes = str(response.getheader("Set-Cookie")).partition(";")
+    assert (response.getheader("Cache-Control"), "Max-Age=2592000" in attributes) == ("private", True)
+    for _ in range(4):
+        site.close()
+        response = site.ask("/", Cookie=cookie)
+        assert json.loads(response.read())["name"][:3] == name
+        assert response.getheader("Set-Cookie") is None
+
+
+@of("http-canary-2-web")
 def test_testers_choose_the_new_version(site: Site) -> None:
     assert site.facts("/", X_Version="canary")["name"] == "api-1"
     assert site.facts("/")["name"][:3] == "web"
@@ -244,4 +257,4 @@ def test_a_route_may_refuse_upgrades(daemon: Daemon) -> None:
 
 
 def test_all_examples_are_run(daemon: Daemon) -> None:
-    assert len(daemon.ports) == 15
+    assert len(daemon.ports) == 16

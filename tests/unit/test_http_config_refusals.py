@@ -357,6 +357,55 @@ _ENDINGS = (
             f'6: {_ROUTE}pools: the weight of "web" must be 0 to 10000, got 10001',
         ),
         (
+            route('pools_by = "cookie"'),
+            f'6: {_ROUTE}pools_by: has no effect without "pools"',
+        ),
+        (
+            shared("pools = { web = 1, api = 1 }\npools_cookie = {}"),
+            f'7: {_ROUTE}pools_cookie: has no effect without pools_by = "cookie"',
+        ),
+        (
+            shared('pools = { web = 1, api = 1 }\npools_by = "cookie"\npools_cookie = { name = "a b" }'),
+            (
+                f'8: {_ROUTE}pools_cookie.name: must be the name of a cookie such as "backend", of letters, '
+                'digits, "-" and "_", got "a b"'
+            ),
+        ),
+        (
+            shared('pools = { web = 1, api = 1 }\npools_by = "cookie"\npools_cookie = { name = "a" }')
+            + '[pools.api.affinity]\nby = "cookie"\ncookie = { name = "a" }\n',
+            f'8: {_ROUTE}pools_cookie.name: "a" is already that of pools.api.affinity.cookie, choose another',
+        ),
+        (
+            pool('[pools.db.affinity]\nby = "cookie"'),
+            (
+                '8: pools.db.affinity.by: must be "source_ip" without mode = "http" at a frontend of this '
+                'pool, got "cookie"'
+            ),
+        ),
+        (
+            site("") + '[pools.web.affinity]\nby = "cookie"\nttl = "30m"',
+            '11: pools.web.affinity.ttl: has no effect with by = "cookie", leave out one of them',
+        ),
+        (
+            site("") + "[pools.web.affinity]\ncookie = {}",
+            '10: pools.web.affinity.cookie: has no effect without by = "cookie"',
+        ),
+        (
+            site("") + '[pools.web.affinity]\nby = "cookie"\ncookie = { secret = "abc" }',
+            (
+                "11: pools.web.affinity.cookie.secret: must have at least 16 characters, as `openssl rand "
+                "-hex 16` makes them, got 3"
+            ),
+        ),
+        (
+            site("") + '[pools.web.affinity]\nby = "cookie"\ncookie = { same_site = "none" }',
+            (
+                '11: pools.web.affinity.cookie.secure: must be true with same_site = "none", else browsers '
+                "drop the cookie"
+            ),
+        ),
+        (
             shared("pools = { web = 9.5, api = 0 }"),
             f"6: {_ROUTE}pools.web: must be a whole number, got 9.5",
         ),
