@@ -1,4 +1,4 @@
-"""A browser that looks at the dashboard."""
+"""A browser that looks at pages, and at the dashboard."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
-class Dashboard:
-    """The dashboard in a tab, from `with` to its end, where nothing may have gone wrong in the page.
+class Tab:
+    """A page in a tab, from `with` to its end, in which nothing may have gone wrong.
 
     :param browser: shows it.
-    :param port: of the admin side.
+    :param url: of the page.
     :param size: of the tab in pixels.
     :param may_fail: whether answers that are errors are what the test is about.
     :param options: of the browser's context.
@@ -42,7 +42,7 @@ class Dashboard:
     def __init__(
         self,
         browser: Browser,
-        port: int,
+        url: str,
         size: tuple[int, int] = WIDE,
         *,
         may_fail: bool = False,
@@ -51,7 +51,7 @@ class Dashboard:
         self._context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **options)
         self._may_fail = may_fail
         self._errors: list[str] = []
-        self.url = f"http://127.0.0.1:{port}/"
+        self.url = url
         self.page: Page = self._context.new_page()
         self.page.on("console", self._note)
         self.page.on("pageerror", lambda error: self._errors.append(str(error)))
@@ -72,6 +72,16 @@ class Dashboard:
         is_answer = message.text.startswith("Failed to load resource")
         if message.type in ("error", "warning") and not (self._may_fail and is_answer):
             self._errors.append(message.text)
+
+
+class Dashboard(Tab):
+    """The dashboard; for the parameters not named here see ``Tab``.
+
+    :param port: of the admin side.
+    """
+
+    def __init__(self, browser: Browser, port: int, size: tuple[int, int] = WIDE, **options: Any) -> None:
+        super().__init__(browser, f"http://127.0.0.1:{port}/", size, **options)
 
     def button(self, name: str) -> Locator:
         """Find a button by what a screen reader calls it."""

@@ -98,20 +98,38 @@ def web_server(kind: str, idle: int | None = None) -> Iterator[str]:
     """Run one, and give its address.
 
     :param kind: which.
-    :param idle: seconds after which it closes a connection without a request; None for its
-        default.
+    :param idle: seconds after which it closes a connection without a request; None for its default.
     """
     user = "www-data" if kind == "apache" else None
     with folder_of(user) as folder:
         content, port = folder / "content", free_port()
         content.write_bytes(STREAMED)
-        environment = {"CONTENT": f"{content}", "PYTHONPATH": f"{SUPPORT.parent}"}
         command = _COMMANDS[kind](folder, content, port, idle)
-        with Process(command, folder, folder / "output.log", user=user, environment=environment) as process:
-
-            def ready() -> bool:
-                assert process.exit_code is None, f"{kind} ended\n{process.output}"
-                return accepts(port)
-
-            until(ready, lambda: f"{kind}\n{process.output}")
+        with _running(command, folder, port, user, CONTENT=f"{content}"):
             yield f"127.0.0.1:{port}"
+
+
+@contextmanager
+def asgi_site() -> Iterator[str]:
+    """Run the site of ``asgi_site`` on uvicorn, and give its address."""
+    with folder_of() as folder:
+        port = free_port()
+        command = [*_uvicorn(folder, folder, port, None)[:-1], "support.asgi_site:app"]
+        with _running(command, folder, port):
+            yield f"127.0.0.1:{port}"
+
+
+@contextmanager
+def _running(
+    command: list[str | Path], folder: Path, port: int, user: str | None = None, **environment: str
+) -> Iterator[None]:
+    """Run a server, once it accepts."""
+    known = {"PYTHONPATH": f"{SUPPORT.parent}", **environment}
+    with Process(command, folder, folder / "output.log", user=user, environment=known) as process:
+
+        def ready() -> bool:
+            assert process.exit_code is None, f"{command} ended\n{process.output}"
+            return accepts(port)
+
+        until(ready, lambda: f"{command}\n{process.output}")
+        yield
