@@ -52,7 +52,7 @@ from tcpbalance.http.phases import (
 )
 from tcpbalance.http.record import RequestRecord
 from tcpbalance.http.refusals import RequestRefused
-from tcpbalance.http.reported import SEND_REQUEST_ID, packed_client, request_id
+from tcpbalance.http.reported import packed_client, request_id
 from tcpbalance.http.request_deadlines import NO_LOOK, excuses, next_deadline, next_look, response_timeout
 from tcpbalance.http.request_limits import RequestLimits
 from tcpbalance.http.response import Response
@@ -127,7 +127,8 @@ class Exchange:
     :param session: its session.
     :param context: what it begins by.
     :param began: when its first byte came, by the frontend's clock.
-    :param started: the same in seconds since the epoch.
+    :param now: by the same.
+    :ivar started: when its first byte came, in seconds since the epoch.
     :ivar head: the request's, None where that was none.
     :ivar target: what it is for; None while that is not known.
     :ivar route: what becomes of it; None while that is not known.
@@ -140,6 +141,7 @@ class Exchange:
     :ivar client_bytes: bytes received from the client, with the head.
     :ivar backend_bytes: the same from backends.
     :ivar response_size: bytes of the body that the client was sent, without framing.
+    :ivar reuses_backend: whether the connection to the backend may have another request after the response.
     :ivar served_by: the backend that the request was sent to last.
     :ivar backend: the connection to it; None while there is none.
     :ivar client: the client as backends are to know it; None while no backend is looked for.
@@ -153,84 +155,42 @@ class Exchange:
     :ivar last_look: see ``request_deadlines``.
     """
 
-    __slots__ = (
-        "_framing",
-        "_idle",
-        "_limits",
-        "backend",
-        "backend_bytes",
-        "began",
-        "cause",
-        "client",
-        "client_bytes",
-        "context",
-        "cookies",
-        "dialler",
-        "first_byte",
-        "head",
-        "head_time",
-        "heads",
-        "last_look",
-        "opening",
-        "packed",
-        "phase",
-        "pool",
-        "reason",
-        "request_id",
-        "response",
-        "response_size",
-        "reused",
-        "route",
-        "sent_at",
-        "served_by",
-        "session",
-        "slot",
-        "started",
-        "status",
-        "target",
-        "upload",
-    )
-
-    head: RequestHead | None
-    target: RequestTarget | None
-    route: Route | None
-    client: ForwardedClient | None
-    packed: bytes | None
-    cookies: ClientCookies | None
-    upload: Upload | None
-    head_time: float | None
-    first_byte: float | None
-    served_by: Backend | None
-    backend: BackendHttpConnection | None
-    dialler: HttpDialler | None
-    opening: TunnelOpening | None
-    response: Response | None
-    reason: EndReason | None
-    request_id: bytes | None
-    phase: RequestPhase
+    # What most requests never have is no part of each.
+    head: RequestHead | None = None
+    target: RequestTarget | None = None
+    route: Route | None = None
+    client: ForwardedClient | None = None
+    packed: bytes | None = None
+    cookies: ClientCookies | None = None
+    upload: Upload | None = None
+    head_time: float | None = None
+    first_byte: float | None = None
+    served_by: Backend | None = None
+    slot: Slot | None = None
+    backend: BackendHttpConnection | None = None
+    dialler: HttpDialler | None = None
+    opening: TunnelOpening | None = None
+    response: Response | None = None
+    reason: EndReason | None = None
+    request_id: bytes | None = None
+    phase: RequestPhase = REACHING
     heads: RouteHeads
     pool: Pool
-    slot: Slot | None
+    cause = ""
+    status = client_bytes = backend_bytes = response_size = 0
+    sent_at = 0.0
+    reused = reuses_backend = False
+    last_look = NO_LOOK
 
+    _framing = NO_BODY
     _idle: IdleConnections
-    _limits: RequestLimits | None
+    _limits: RequestLimits | None = None
 
-    def __init__(self, session: ExchangeOwner, context: HttpContext, began: float, started: float) -> None:
+    def __init__(self, session: ExchangeOwner, context: HttpContext, began: float, now: float) -> None:
         self.session = session
         self.context = context
         self.began = began
-        self.started = started
-        self.phase = REACHING
-        self.head = self.target = self.route = self.client = self.packed = self.upload = None
-        self.head_time = self.first_byte = self.request_id = self.reason = None
-        self.served_by = self.backend = self.dialler = self.response = self.slot = self._limits = None
-        self.opening = self.cookies = None
-        self.cause = ""
-        self.status = self.client_bytes = self.backend_bytes = self.response_size = 0
-        self._framing = NO_BODY
-        self.sent_at = 0.0
-        self.reused = False
-        self.last_look = NO_LOOK
+        self.started = context.wall_clock() - (now - began)
         context.registry.stats.requests_total += 1
 
     # The request
@@ -305,18 +265,22 @@ class Exchange:
         else:
             if self.upload is not None:
                 check_size(route, self._framing, self.upload)
-            self.heads = context.heads(route)
-            self.client = client = self.session.reported_client(head, context)
-            # Of a connection of its own, the session knows.
-            self.packed = packed_client(client) if client.trusted else self.session.packed
-            if SEND_REQUEST_ID in context.http.send:
-                self.request_id = request_id(head, client)
-            pool = route.pool
-            if pool is None or pool.cookie_affinity is not None:
-                cookies = self.cookies = ClientCookies(head, client.scheme == b"https")
-                pool = cookies.choose_pool(route, self.packed, context.rng)
-                self.packed = cookies.client_of(pool, self.packed)
-            self._reach(pool)
+            self._serve(route, head)
+
+    def _serve(self, route: Route, head: RequestHead) -> None:
+        """Have a backend serve it, of the route's pool or of one of its pools."""
+        context, session, pool = self.context, self.session, route.pool
+        heads = self.heads = context.heads[route]
+        self.client = client = session.reported_client(head, context)
+        # Of a connection of its own, the session knows.
+        self.packed = packed_client(client) if client.trusted else session.packed
+        if heads.names_requests:
+            self.request_id = request_id(head, client)
+        if pool is None or pool.cookie_affinity is not None:
+            cookies = self.cookies = ClientCookies(head, client.scheme == b"https")
+            pool = cookies.choose_pool(route, self.packed, context.rng)
+            self.packed = cookies.client_of(pool, self.packed)
+        self._reach(pool)
 
     def client_sent(self, data: bytes) -> bytes:
         """Take bytes that the client has sent.
@@ -381,9 +345,9 @@ class Exchange:
 
     def _reach(self, pool: Pool) -> None:
         """Give the request to a connection that waits, or have one opened."""
-        context, client = self.context, self.packed
+        client = self.packed
         self.pool = pool
-        idle = self._idle = context.idle_connections(pool)
+        idle = self._idle = self.context.idle[pool]
         backend, choices = pool.selection.choose(client)
         if backend is None:
             self._dial().begin(None, choices)
@@ -406,8 +370,9 @@ class Exchange:
     @property
     def _max_idle(self) -> float:
         """Seconds that a connection may have waited which gets the request."""
+        assert self.head is not None
         long_body = self.upload is not None and (self._framing.length or KEPT) >= KEPT
-        return UNREPEATABLE if long_body or not self._is_idempotent else REPEATABLE
+        return UNREPEATABLE if long_body or self.head.method not in IDEMPOTENT else REPEATABLE
 
     def _dial(self) -> HttpDialler:
         context = self.context
@@ -457,23 +422,22 @@ class Exchange:
 
     def _send(self, connection: BackendHttpConnection) -> None:
         """Give a connection all that has come of the request."""
-        session, upload = self.session, self.upload
+        session, context, upload, dialler = self.session, self.context, self.upload, self.dialler
         connection.session = self
         self.backend = connection
         self.phase = AWAITING
-        if self.context.limits.bandwidth_per_connection is not None:
+        if context.limits.bandwidth_per_connection is not None:
             session.limit_bandwidth(connection)
         backend = self.served_by = connection.backend
         self.reused = connection.served > 0
         backend.stats.requests_total += 1
         data = self._request_head(backend)
-        outgoing = None if self.dialler is None else self.dialler.outgoing_header
-        if outgoing is not None and self.pool.tls is None:
-            data = outgoing.header + data
-        self.sent_at = now = self.context.clock()
+        if dialler is not None and dialler.outgoing_header is not None and self.pool.tls is None:
+            data = dialler.outgoing_header.header + data
+        self.sent_at = context.clock()
         if upload is None:
             connection.transport.write(data)
-            session.expect(now + response_timeout(self))
+            session.expect(self.sent_at + response_timeout(self))
             return
         connection.transport.write(b"".join((data, *upload.kept)))
         if upload.is_full or not self._is_idempotent:
@@ -565,11 +529,16 @@ class Exchange:
         self.backend_bytes += len(data)
         if connection.limiter is not None:
             connection.limiter.read(len(data))
-        response = self.response
-        if response is None:
+        if self.response is not None:
+            self.response.feed(data)
+        else:
             self.first_byte = self.context.clock() - self.sent_at
-            response = self.response = Response(self, connection)
-        response.feed(data)
+            self._begin_response(connection, data)
+
+    def _begin_response(self, connection: BackendHttpConnection, data: bytes) -> None:
+        """The first bytes have come from the backend."""
+        self.response = Response(self, connection)
+        self.response.feed(data)
 
     @property
     def names_client(self) -> bool:
@@ -794,14 +763,14 @@ class Exchange:
 
     def _give_back(self, backend: BackendHttpConnection) -> None:
         """Keep a connection for the next request, if both messages are whole."""
-        reuses_backend = self.response is not None and self.response.reuses_backend
-        if not reuses_backend or backend.finished or backend.gone or backend.transport.ending:
+        if not self.reuses_backend or backend.finished or backend.gone or backend.transport.ending:
             self._drop_backend(orderly=True)
             return
         self.backend = None
         backend.served += 1
-        waits = backend.stopped or backend.held_back
-        if backend.limiter is not None:
+        limiter = backend.limiter
+        waits = backend.stopped or (limiter is not None and limiter.holds)
+        if limiter is not None:
             backend.release_limiter()
             backend.transport.read_at_most(CHUNK)
         if waits:
@@ -823,9 +792,10 @@ class Exchange:
                 self._give_back(backend)
             else:
                 self._drop_backend()
-        if response is not None and response.body is not None:
-            self.response_size = response.body.size
-        self.response = None
+        if response is not None:
+            if response.body is not None:
+                self.response_size = response.body.size
+            self.response = None
         if self.dialler is not None:
             self.dialler.end()
         elif self.slot is not None:

@@ -14,7 +14,7 @@ from tcpbalance.http.answers import DateClock
 from tcpbalance.http.client import HttpClientConnection
 from tcpbalance.http.connect.access import ConnectAccess
 from tcpbalance.http.context import HttpContext
-from tcpbalance.http.idle import IdleConnections
+from tcpbalance.http.idle import IdleOfPools
 from tcpbalance.http.request_limits import RequestLimits, limits_requests
 from tcpbalance.http.routes import Routes
 from tcpbalance.http.session import HttpSession
@@ -61,17 +61,17 @@ class HttpFrontendFactory(FrontendFactory):
         self._share_requests = share_requests
         self._request_limits: RequestLimits | None = None
         self._in_thread = in_thread or threads.in_thread(reactor)
-        self._idle: dict[Pool, IdleConnections] = {}
         super().__init__(reactor, pool, **others)
 
     def _make_context(self, **fields: Any) -> SessionContext:
         """See ``FrontendFactory``."""
+        self._idle = IdleOfPools(fields["wheel"], fields["clock"])
         return HttpContext(
             **fields,
             http=self._http,
             routes=self._routes,
-            current=lambda: self.context,
-            idle_connections=self._idle_connections,
+            frontend=self,
+            idle=self._idle,
             next_turn=partial(self._timer.callLater, 0),
             date=DateClock(fields["wall_clock"]),
             request_limits=self._limit_requests(fields["limits"], fields["clock"]),
@@ -125,14 +125,6 @@ class HttpFrontendFactory(FrontendFactory):
     def _kind(self, context: SessionContext, client: ClientAddress) -> type[ClientConnection]:
         """See ``FrontendFactory``."""
         return HttpClientConnection
-
-    def _idle_connections(self, pool: Pool) -> IdleConnections:
-        """Give the connections to the backends of a pool that wait for requests."""
-        idle = self._idle.get(pool)
-        if idle is None:
-            context = self.context
-            idle = self._idle[pool] = IdleConnections(pool, context.wheel, context.clock)
-        return idle
 
     def stopFactory(self) -> None:
         """Twisted's call: no more clients are accepted. Those that wait between two requests are closed, the

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
+from tcpbalance.http.reported import SEND_REQUEST_ID
 from tcpbalance.http.routes import Route
 from tcpbalance.http.settings import HttpSettings
 from tcpbalance.pool.backend import Backend
@@ -12,8 +11,6 @@ from tcpbalance.wire.http.framing import CHUNKED, NO_BODY, UNTIL_CLOSE, Framing
 from tcpbalance.wire.http.head import RequestHead, ResponseHead
 from tcpbalance.wire.http.rewrite import RequestRewriter, ResponseRewriter
 from tcpbalance.wire.http.target import RequestTarget, without_prefix
-
-_request_id_lines = re.compile(rb"\n(?i:x[-_]request[-_]id):[^\n]*+").sub
 
 
 def _host_of(backend: Backend) -> bytes:
@@ -29,23 +26,47 @@ def _passed(framing: Framing, version: bytes) -> Framing:
     return framing
 
 
+def request_id_line(request_id: bytes) -> bytes:
+    """Write the name of a request."""
+    return b"X-Request-Id: %b\r\n" % request_id
+
+
 class RouteHeads:
     """Writes the heads of all requests and responses that take one route.
 
     :param route: the route.
     :param settings: of its frontend.
+    :ivar names_requests: whether backends get a name of each request.
+    :ivar strips_prefix: whether backends get another path than the client has asked for.
+    :ivar usual_request: see ``RequestRewriter.write_usual``.
+    :ivar usual_response: see ``ResponseRewriter.write_usual``.
     """
 
-    __slots__ = ("_prefix", "_request", "_response")
+    __slots__ = (
+        "_prefix",
+        "_request",
+        "_response",
+        "names_requests",
+        "strips_prefix",
+        "usual_request",
+        "usual_response",
+    )
 
     def __init__(self, route: Route, settings: HttpSettings) -> None:
         self._prefix = route.strip_prefix
         edits = route.response_headers
         if settings.server_header == "remove":
             edits = edits.removing(b"Server")
-        send = [field for field in settings.send if field != "x-request-id"]
-        self._request = RequestRewriter(ForwardedWriter(send), route.request_headers)
+        send = [field for field in settings.send if field != SEND_REQUEST_ID]
+        self.names_requests = len(send) != len(settings.send)
+        self.strips_prefix = bool(route.strip_prefix)
+        asked = route.request_headers
+        self._request = RequestRewriter(
+            ForwardedWriter(send), asked.without(b"X-Request-Id") if self.names_requests else asked
+        )
         self._response = ResponseRewriter(edits)
+        self.usual_request = self._request.write_usual
+        self.usual_response = self._response.write_usual
 
     def request(
         self,
@@ -71,7 +92,7 @@ class RouteHeads:
         elif target.authority is None:
             # HTTP/1.0 has no host, and HTTP/1.1 always one.
             sent_host = _host_of(backend)
-        data = self._request.write(
+        return self._request.write(
             head,
             target,
             framing,
@@ -79,10 +100,8 @@ class RouteHeads:
             host=sent_host,
             upstream=without_prefix(target, self._prefix) if self._prefix else None,
             upgrade=upgrade,
+            extra=b"" if request_id is None else request_id_line(request_id),
         )
-        if request_id is None:
-            return data
-        return b"%bX-Request-Id: %b\r\n\r\n" % (_request_id_lines(b"", data[:-2]), request_id)
 
     def response(
         self,
@@ -122,3 +141,18 @@ class RouteHeads:
     def interim(self, head: ResponseHead) -> bytes:
         """Write the head of a 1xx response."""
         return self._response.write(head, NO_BODY, version=b"1.1", keep_alive=True, date=b"")
+
+
+class HeadsOfRoutes(dict[Route, RouteHeads]):
+    """What writes the heads of each route of a frontend, made when it is first asked for.
+
+    :param settings: of the frontend.
+    """
+
+    def __init__(self, settings: HttpSettings) -> None:
+        super().__init__()
+        self._settings = settings
+
+    def __missing__(self, route: Route) -> RouteHeads:
+        heads = self[route] = RouteHeads(route, self._settings)
+        return heads

@@ -21,6 +21,22 @@ UNREPEATABLE = 1.0
 idle connections after some seconds, and the request and that end may cross; none closes after less."""
 
 
+class IdleOfPools(dict[Pool, "IdleConnections"]):
+    """The connections of one frontend that wait, by the pool of their backends.
+
+    For the parameters see ``IdleConnections``.
+    """
+
+    def __init__(self, wheel: Wheel, clock: Callable[[], float]) -> None:
+        super().__init__()
+        self._wheel = wheel
+        self._clock = clock
+
+    def __missing__(self, pool: Pool) -> IdleConnections:
+        idle = self[pool] = IdleConnections(pool, self._wheel, self._clock)
+        return idle
+
+
 class IdleConnections:
     """Keeps open connections for the next requests to their backends, of one frontend and one pool.
 
@@ -63,7 +79,7 @@ class IdleConnections:
             return None
         if waited > max_idle:
             return None
-        if connection.has_input():
+        if connection.transport.has_input():
             # Bytes that no request has asked for have come since the last was answered, in the same turn.
             self._drop((connection,))
             return None

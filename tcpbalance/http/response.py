@@ -35,10 +35,12 @@ class AnsweredRequest(typing.Protocol):
 
     :ivar phase: ``AWAITING`` until the head of the final response has come, then ``ANSWERING``.
     :ivar status: of the final response; 0 before it.
+    :ivar reuses_backend: whether the connection to the backend may have another request after it.
     """
 
     phase: RequestPhase
     status: int
+    reuses_backend: bool
 
     @property
     def context(self) -> HttpContext: ...
@@ -87,7 +89,6 @@ class Response(CarriableBody):
     :param request: what it is for.
     :param connection: the backend's.
     :ivar body: what is on its way; None before the final head, and where there is none.
-    :ivar reuses_backend: whether the connection to the backend may have another request after it.
     :ivar is_event_stream: whether pauses of any length are usual in it.
     """
 
@@ -99,7 +100,6 @@ class Response(CarriableBody):
         "_unread",
         "body",
         "is_event_stream",
-        "reuses_backend",
     )
 
     def __init__(self, request: AnsweredRequest, connection: BackendHttpConnection) -> None:
@@ -110,15 +110,18 @@ class Response(CarriableBody):
         self._interim = 0
         self._keeps_client = False
         self.body: PassedBody | None = None
-        self.reuses_backend = self.is_event_stream = False
+        self.is_event_stream = False
 
-    def feed(self, data: bytes) -> None:
-        """Take bytes that the backend has sent."""
+    def feed(self, data: bytes, head: ResponseHead | None = None) -> None:
+        """Take bytes that the backend has sent.
+
+        :param head: what was read of them already; None where that was nothing.
+        """
         request = self._request
         self.active = request.context.wheel.now
         try:
             if request.phase is AWAITING:
-                self._read_heads(self._unread + data if self._unread else data)
+                self._read_heads(self._unread + data if self._unread else data, head)
             else:
                 self._pass_on(data)
         except BadResponse as error:
@@ -126,12 +129,12 @@ class Response(CarriableBody):
 
     # Heads
 
-    def _read_heads(self, data: bytes) -> None:
+    def _read_heads(self, data: bytes, head: ResponseHead | None) -> None:
         """Read 1xx responses, and the head of the final one."""
         request, reader = self._request, self._connection.reader
         assert request.head is not None
         while True:
-            head = reader.read(data)
+            head = head or reader.read(data)
             if head is None:
                 self._unread = data
                 return
@@ -144,6 +147,7 @@ class Response(CarriableBody):
                 self._begin(head, framing, data)
                 return
             self._pass_interim(head, request.head.version)
+            head = None
 
     def _pass_interim(self, head: ResponseHead, version: bytes) -> None:
         """Pass on a 1xx response: 100 only where it is waited for, and none to HTTP/1.0.
@@ -186,7 +190,7 @@ class Response(CarriableBody):
             and session.may_keep(context)
         )
         # A PROXY header names one client: other requests may not come behind it.
-        self.reuses_backend = not closes and not request.names_client and keeps_alive(head)
+        request.reuses_backend = not closes and not request.names_client and keeps_alive(head)
         request.status = head.status
         request.phase = ANSWERING
         cookies = request.cookies
@@ -216,7 +220,7 @@ class Response(CarriableBody):
         self._carry_long()
         if body.whole:
             # The client has all of it: what came too much ends the connection to the backend only.
-            self.reuses_backend = self.reuses_backend and not surplus
+            self._request.reuses_backend = self._request.reuses_backend and not surplus
             self._whole()
 
     @property

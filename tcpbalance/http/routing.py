@@ -61,7 +61,7 @@ def find_route(
         raise RequestRefused(405, "method", _ALLOW)
     routes, authority = context.routes, target.authority
     path = target.path
-    if routes.looks_at_paths or context.http.ambiguous_path == "reject":
+    if context.looks_at_paths:
         path, is_ambiguous = routing_path(path)
         if is_ambiguous and context.http.ambiguous_path == "reject":
             raise RequestRefused(400, "bad_target")
@@ -73,6 +73,11 @@ def find_route(
             # RFC 9110, section 15.5.20. Without a certificate, proxies in front use one name for all hosts.
             raise RequestRefused(421, "misdirected")
     return route
+
+
+def shows_certificate(preread: Preread) -> bool:
+    """Whether a client may have shown a certificate that is for one route and not for others."""
+    return preread.tls is not None and _certified_for(preread.tls) is not None
 
 
 def _certified_for(tls: TlsFacts) -> bytes | None:

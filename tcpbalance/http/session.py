@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import enum
 import math
+from typing import ClassVar
 
 import attrs
 from twisted.internet.error import ConnectionDone
@@ -20,6 +21,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from tcpbalance.http.bare_exchange import BareExchange
 from tcpbalance.http.client_side import HttpClient, Then
 from tcpbalance.http.context import HttpContext
 from tcpbalance.http.exchange import Exchange
@@ -138,6 +140,7 @@ class HttpSession:
     )
 
     client: HttpClient
+    exchange_kind: ClassVar[type[Exchange]] = BareExchange
 
     def __init__(self, context: HttpContext, address: ClientAddress, admitted: ClientAddress | None) -> None:
         self._context = context
@@ -315,11 +318,19 @@ class HttpSession:
 
     # Requests
 
-    def client_sent(self, data: bytes) -> None:
+    def client_sent(self, data: bytes) -> None:  # noqa: C901 - each request passes here, without a further call
         """Bytes came from the client."""
-        phase, limiter = self._phase, self.client.limiter
-        if limiter is not None:
-            limiter.read(len(data))
+        phase, client = self._phase, self.client
+        if client.limiter is not None:
+            client.limiter.read(len(data))
+        if phase is READY and not (self._waiting or self.is_full or client.finished):
+            # The usual case: one request, and all that is done for it at once.
+            rest = self._begin(data)
+            if rest is None:
+                self._let_wait(data)
+            elif rest:
+                self._read(rest, REQUESTS_A_TURN - 1)
+            return
         if phase is SERVING:
             assert self._exchange is not None
             data = self._exchange.client_sent(data)
@@ -346,10 +357,13 @@ class HttpSession:
         if self._phase in _TAKES_REQUESTS and self._head_began is None:
             self.client.pauseProducing()
 
-    def _read(self, data: bytes) -> None:
-        """Begin the requests whose heads have come, one after the other, as far as one turn allows."""
+    def _read(self, data: bytes, left: int = REQUESTS_A_TURN) -> None:
+        """Begin the requests whose heads have come, one after the other, as far as one turn allows.
+
+        :param left: how many it allows.
+        """
         self._is_reading = True
-        left, is_partial = REQUESTS_A_TURN, False
+        is_partial = False
         while data and self._phase is READY and not self.is_full and left:
             left -= 1
             rest = self._begin(data)
@@ -381,46 +395,47 @@ class HttpSession:
 
         :returns: what comes behind the request; None while its head is not whole.
         """
-        if self._head_began is None:
-            self._adopt(self._context.current())
+        began, context = self._head_began, self._context
+        if began is None and context.frontend.context is not context:
+            context = self._adopt(context.frontend.context)
+        now = context.clock()
         try:
             head = self._reader.read(data)
         except BadRequest as error:
-            self._make_exchange().refuse(EndReason.BAD_REQUEST, error.cause, error.status, len(data))
+            exchange = self._make_exchange(now)
+            exchange.refuse(EndReason.BAD_REQUEST, error.cause, error.status, len(data))
             return b""
         if head is None:
-            if self._head_began is None:
-                began = self._head_began = self._context.clock()
-                self.expect(began + self._context.http.head_timeout)
+            if began is None:
+                self._head_began = now
+                self.expect(now + context.http.head_timeout)
             return None
         size = head.size
-        return self._make_exchange().begin(head, data[size:] if len(data) > size else b"")
+        return self._make_exchange(now).begin(head, data[size:] if len(data) > size else b"")
 
-    def _adopt(self, context: HttpContext) -> None:
+    def _adopt(self, context: HttpContext) -> HttpContext:
         """Serve the next request by another snapshot of the frontend."""
-        if context is not self._context:
-            self._context = context
-            self._reader = RequestReader(context.http.limits)
+        self._context = context
+        self._reader = RequestReader(context.http.limits)
+        return context
 
-    def _make_exchange(self) -> Exchange:
-        context = self._context
-        now, began = context.clock(), self._head_began
-        if began is None:
-            began = now
-        self._head_began = None
+    def _make_exchange(self, now: float) -> Exchange:
+        began, self._head_began = self._head_began, None
         self._requests += 1
         self._phase = SERVING
-        exchange = self._exchange = Exchange(self, context, began, context.wall_clock() - (now - began))
+        exchange = self._exchange = self.exchange_kind(
+            self, self._context, now if began is None else began, now
+        )
         return exchange
 
     def reported_client(self, head: RequestHead, context: HttpContext) -> ForwardedClient:
         """See ``exchange.ExchangeOwner``."""
-        report, trust = self._report, context.http.trust
+        report, http = self._report, context.http
         if report is None:
             report = self._report = own_report(self._address, self.client.transport, self.preread)
-        if not trust or self.packed not in trust:
+        if not http.trusts or self.packed not in http.trust:
             return report
-        return reported(head, report, trust, context.http.read)
+        return reported(head, report, http.trust, http.read)
 
     def limit_bandwidth(self, side: Peer) -> None:
         """See ``exchange.ExchangeOwner``."""
@@ -454,17 +469,19 @@ class HttpSession:
         """See ``exchange.ExchangeOwner``."""
         self._exchange = None
         client = self.client
-        if client.gone:
-            self._reason = reason
-            self._finish()
-        elif then is Then.KEEP:
+        if then is Then.KEEP and not client.gone:
             self._phase = READY
             active = self._active = self._wheel.now
-            self.expect(active + RESOLUTION + self._context.http.keepalive_timeout)
+            due = active + RESOLUTION + self._context.http.keepalive_timeout
+            if due < self._due:
+                self.expect(due)
             if client.stopped:
                 client.resumeProducing()
-            if not self._is_reading:
+            if not self._is_reading and (self._waiting or client.finished):
                 self._go_on()
+        elif client.gone:
+            self._reason = reason
+            self._finish()
         elif then is Then.RESET:
             self._reset(reason)
         else:
@@ -593,7 +610,7 @@ class HttpSession:
         if self._phase is not READY:
             self._end_unless_fetching(now)
         elif self._head_began is not None:
-            self._make_exchange().refuse(EndReason.HEAD_TIMEOUT, "", 0, len(self._waiting))
+            self._make_exchange(now).refuse(EndReason.HEAD_TIMEOUT, "", 0, len(self._waiting))
         elif now >= self._aged_at:
             self._close(EndReason.MAX_CONNECTION_AGE)
         else:

@@ -32,6 +32,7 @@ class HttpSettings(HttpConfig):
     :param pages: bodies of our own answers, by status.
     :param connect: which clients may have tunnels, and where to; None for none.
     :ivar limits: of the head of a request.
+    :ivar trusts: whether there are such proxies.
     """
 
     trust: NetworkSet = field(factory=lambda: NetworkSet(()))
@@ -40,10 +41,15 @@ class HttpSettings(HttpConfig):
     pages: Mapping[int, Page] = field(factory=dict, hash=False)
     connect: ConnectSettings | None = None
     limits: HeadLimits = field(init=False)
+    trusts: bool = field(init=False)
 
     @limits.default
     def _limits_of_heads(self) -> HeadLimits:
         return HeadLimits(self.head_size, self.head_lines)
+
+    @trusts.default
+    def _has_trusted_proxies(self) -> bool:
+        return bool(self.trust)
 
 
 @frozen(eq=False)

@@ -51,14 +51,11 @@ def report_connection_error(protocol: Any) -> None:
 
 def unacknowledged(sock: SocketType) -> int:
     """Bytes, and the end of the stream, that the kernel has and the peer's has not acknowledged: tcp(7)."""
-    return _count(sock, termios.TIOCOUTQ)
+    fcntl.ioctl(sock, termios.TIOCOUTQ, _counted)
+    return int.from_bytes(_counted, sys.byteorder)
 
 
 def unread(sock: SocketType) -> int:
     """Bytes that have come and were not read: tcp(7)."""
-    return _count(sock, termios.FIONREAD)
-
-
-def _count(sock: SocketType, request: int) -> int:
-    fcntl.ioctl(sock, request, _counted)
+    fcntl.ioctl(sock, termios.FIONREAD, _counted)
     return int.from_bytes(_counted, sys.byteorder)

@@ -12,6 +12,7 @@ from tcpbalance.http.carried_body import CarriedBody
 from tcpbalance.http.client_side import HttpClient
 from tcpbalance.http.dialling import HttpDialler
 from tcpbalance.http.exchange import Exchange
+from tcpbalance.http.response import Response
 from tcpbalance.http.session import HttpSession
 from tcpbalance.http.tunnel import Tunnel
 from tcpbalance.http.upload import Upload
@@ -23,6 +24,7 @@ MakeScene = Callable[..., HttpScene]
 KINDS = (
     HttpSession,
     Exchange,
+    Response,
     HttpClient,
     BackendHttpConnection,
     HttpDialler,

@@ -8,6 +8,7 @@ from ipaddress import ip_network
 from typing import Any
 from unittest.mock import Mock
 
+import attrs
 import pytest
 
 from support.http_scene import GET, HELLO, ONE, TWO, HttpScene, only_for
@@ -156,6 +157,20 @@ def test_what_clients_say_of_themselves_does_not_count(make_scene: MakeScene) ->
     assert b"X-Real-IP: 198.51.100.7\r\n" in received
     assert b"mine" not in received
     assert re.search(rb"\r\nX-Request-Id: [0-9a-f]{32}\r\n", received)
+
+
+@pytest.mark.parametrize("name", [b"X-Request-Id", b"x_request-id"])
+def test_a_request_has_one_name(make_scene: MakeScene, name: bytes) -> None:
+    sets = Route(name="a", request_headers=FieldEdits([(name, b"of the route"), (b"X-A", b"1")]))
+    scene = make_scene(
+        http={"send": ("x-request-id",)},
+        routes=lambda pool: [(only_for(paths=("/*",)), attrs.evolve(sets, pool=pool))],
+    )
+    client = scene.connect(GET.replace(b"\r\n\r\n", b"\r\nX-Request-ID: mine\r\n\r\n"))
+    (given,) = re.findall(rb"(?i)\r\nx[-_]request[-_]id: ([^\r]*)\r", scene.connection.received)
+    assert b"\r\nX-A: 1\r\n" in scene.connection.received
+    scene.send(scene.connection, HELLO)
+    assert (scene.request.request_id, client.saw) == (given.decode(), "open")
 
 
 def test_what_trusted_proxies_say_of_clients_counts(make_scene: MakeScene) -> None:

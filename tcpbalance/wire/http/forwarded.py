@@ -199,15 +199,18 @@ class ForwardedWriter:
     """Writes fields that report a client to a backend.
 
     :param send: some of ``FORWARDED_FIELDS``.
+    :ivar x_forwarded: whether ``X-Forwarded-*`` are among them.
+    :ivar x_forwarded_alone: whether they are all of them.
     """
 
-    __slots__ = ("_forwarded", "_real_ip", "_via", "x_forwarded")
+    __slots__ = ("_forwarded", "_real_ip", "_via", "x_forwarded", "x_forwarded_alone")
 
     def __init__(self, send: Collection[str] = ("x-forwarded",)) -> None:
         self.x_forwarded = "x-forwarded" in send
         self._forwarded = "forwarded" in send
         self._real_ip = "x-real-ip" in send
         self._via = "via" in send
+        self.x_forwarded_alone = self.x_forwarded and len(send) == 1
 
     def lines(self, client: ForwardedClient, host: bytes, version: bytes) -> bytes:
         """Write the lines, each with CR LF.

@@ -21,7 +21,12 @@ Options = frozenset[bytes]
 """What Connection lists, in lower case."""
 
 _NO_OPTIONS: Final[Options] = frozenset()
-_USUAL_OPTIONS = {text: frozenset((text,)) for text in (b"keep-alive", b"close", b"upgrade")}
+KEEP_ALIVE: Final[Options] = frozenset((b"keep-alive",))
+"""The options of most heads that have any: one of its kind, where the field has nothing else."""
+
+_USUAL_OPTIONS: dict[bytes, Options] = {b"keep-alive": KEEP_ALIVE, b"Keep-Alive": KEEP_ALIVE}
+for _text in (b"close", b"upgrade"):
+    _USUAL_OPTIONS[_text] = _USUAL_OPTIONS[_text.capitalize()] = frozenset((_text,))
 
 _LINES = rb"(\r\n(?:" + FIELD_LINE + rb")*+)\r\n"
 
@@ -86,14 +91,27 @@ class Head:
     def __init__(self, version: bytes, lines: bytes, pieces: list[bytes], size: int) -> None:
         self.version = version
         self.size = size
-        special: Special = {}
-        for name, value in zip(pieces[1::3], pieces[2::3], strict=True):
-            special.setdefault(name.lower(), []).append(value.rstrip(b" \t"))
-        self.special = special
-        self.rest = b"".join(pieces[::3])
-        self.options = _options(special.get(b"connection"))
         self._lines = lines
         self._fields: list[tuple[bytes, bytes, bytes]] | None = None
+        special: Special = {}
+        self.special = special
+        self.options = _NO_OPTIONS
+        # Each head passes here: no field is worth a call that is not needed.
+        if len(pieces) == 4:
+            _, name, value, _ = pieces
+            special[name.lower()] = [value.rstrip(b" \t")]
+        else:
+            for name, value in zip(pieces[1::3], pieces[2::3], strict=True):
+                lower = name.lower()
+                if lower in special:
+                    special[lower].append(value.rstrip(b" \t"))
+                else:
+                    special[lower] = [value.rstrip(b" \t")]
+        self.rest = b"".join(pieces[::3])
+        if b"connection" in special:
+            values = special[b"connection"]
+            usual = _USUAL_OPTIONS.get(values[0]) if len(values) == 1 else None
+            self.options = usual or _options(values)
 
     @property
     def fields(self) -> list[tuple[bytes, bytes, bytes]]:
@@ -111,11 +129,9 @@ class Head:
         return [value for _, lower, value in self.fields if lower == name]
 
 
-def _options(values: list[bytes] | None) -> Options:
-    if values is None:
-        return _NO_OPTIONS
-    usual = _USUAL_OPTIONS.get(values[0].lower()) if len(values) == 1 else None
-    return usual or frozenset(option.lower() for option in members(values) if is_token(option))
+def _options(values: list[bytes]) -> Options:
+    options = frozenset(option.lower() for option in members(values) if is_token(option))
+    return KEEP_ALIVE if options == KEEP_ALIVE else options
 
 
 class RequestHead(Head):
@@ -128,6 +144,18 @@ class RequestHead(Head):
         self.method = method
         self.target = target
 
+    @property
+    def is_usual(self) -> bool:
+        """Whether it is of HTTP/1.1, and of the fields that a proxy acts on has but one Host, and no other
+        Connection than the usual."""
+        special = self.special
+        return (
+            self.version == b"1.1"
+            and b"host" in special
+            and (len(special) == 1 or (len(special) == 2 and self.options is KEEP_ALIVE))
+            and len(special[b"host"]) == 1
+        )
+
 
 class ResponseHead(Head):
     """The head of a response whose grammar is valid."""
@@ -138,6 +166,26 @@ class ResponseHead(Head):
         super().__init__(version, lines, _split_response(lines), size)
         self.status = status
         self.reason = reason
+
+    @property
+    def usual_length(self) -> int | None:
+        """The length of its body, where it is a final response of HTTP/1.1 with a body, says the length as
+        most do, and of the other fields that a proxy acts on has none but those that keep the connection;
+        else None."""
+        special, status = self.special, self.status
+        lengths = special.get(b"content-length")
+        if lengths is None or len(lengths) != 1 or not _is_short(lengths[0]):
+            return None
+        if len(special) != 1 and not (self.options is KEEP_ALIVE and special.keys() <= _USUAL_OF_RESPONSES):
+            return None
+        if self.version != b"1.1" or status < 200 or status in _WITHOUT_BODY:
+            return None
+        return int(lengths[0])
+
+
+_is_short = re.compile(rb"[0-9]{1,9}").fullmatch
+_WITHOUT_BODY = frozenset((204, 304))
+_USUAL_OF_RESPONSES = frozenset((b"content-length", b"connection", b"keep-alive"))
 
 
 class HeadReader:
@@ -153,9 +201,9 @@ class HeadReader:
         self._looked = 0
         self._walk: Walk | None = None
 
-    def _may_be_whole(self, data: bytes | bytearray) -> bool:
-        """Whether to match: at the first look, and when the end has come since."""
-        return not self._looked or data.find(b"\r\n\r\n", self._looked, self._limits.size) >= 0
+    def _ends_in(self, data: bytes | bytearray) -> bool:
+        """Whether the end of a head has come since the last look."""
+        return data.find(b"\r\n\r\n", self._looked, self._limits.size) >= 0
 
     def _go_on(self, data: bytes | bytearray) -> None:
         """Refuse what is no head and can never become one."""
@@ -183,8 +231,9 @@ class RequestReader(HeadReader):
         :returns: None while more bytes are needed.
         :raises BadRequest: when no further byte makes it a head.
         """
-        limits = self._limits
-        found = _match_request(data, 0, limits.size) if self._may_be_whole(data) else None
+        limits, found = self._limits, None
+        if not self._looked or self._ends_in(data):
+            found = _match_request(data, 0, limits.size)
         if found is None:
             self._go_on(data)
             return None
@@ -212,14 +261,16 @@ class ResponseReader(HeadReader):
         :returns: None while more bytes are needed.
         :raises BadResponse: when no further byte makes it a head.
         """
-        found = _match_response(data, 0, self._limits.size) if self._may_be_whole(data) else None
+        limits, found = self._limits, None
+        if not self._looked or self._ends_in(data):
+            found = _match_response(data, 0, limits.size)
         if found is None:
             self._go_on(data)
             return None
         version, status, reason, lines = found.groups(b"")
         size = found.end()
         del found
-        if lines.count(b"\n") > self._limits.lines + 1:
+        if lines.count(b"\n") > limits.lines + 1:
             self._go_on(data)
         if self._walk is not None:
             self._reset()

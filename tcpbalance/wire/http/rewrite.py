@@ -7,7 +7,7 @@ lines go on as they came.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from tcpbalance.errors import SettingError
@@ -66,6 +66,12 @@ class FieldEdits:
         """Give edits that remove more."""
         return FieldEdits(self.set_fields, (*self.remove, *names))
 
+    def without(self, name: bytes) -> FieldEdits:
+        """Give edits that remove a field and do not set it, whatever these do with it."""
+        is_meant = re.compile(_like(name), re.IGNORECASE).fullmatch
+        kept = [(other, value) for other, value in self.set_fields if not is_meant(other)]
+        return FieldEdits(kept, (*self.remove, name))
+
     def apply(self, lines: bytes) -> bytes:
         """Edit lines that begin and end with CR LF."""
         if self._drop is not None:
@@ -106,11 +112,12 @@ class RequestRewriter:
     :param forwarded: what backends get of clients.
     """
 
-    __slots__ = ("_edit", "_forwarded")
+    __slots__ = ("_edit", "_forwarded", "_is_plain")
 
     def __init__(self, forwarded: ForwardedWriter, edits: FieldEdits = NO_EDITS) -> None:
         self._forwarded = forwarded
         self._edit = edits.apply
+        self._is_plain = edits is NO_EDITS and forwarded.x_forwarded_alone
 
     def write(
         self,
@@ -158,14 +165,33 @@ class RequestRewriter:
             )
         )
 
+    def write_usual(
+        self, head: RequestHead, target: RequestTarget, client: ForwardedClient, extra: bytes = b""
+    ) -> bytes:
+        """Write what `write` does for a request without a body that `is_usual`.
+
+        :param target: has a host.
+        """
+        assert target.authority is not None
+        host = target.authority.text
+        if self._is_plain:
+            asked_for = client.host or host
+            lines = b"".join((head.rest, client.x_forwarded, b"X-Forwarded-Host: ", asked_for, b"\r\n"))
+        else:
+            lines = self._edit(head.rest + self._forwarded.lines(client, host, head.version))
+        return b"".join(
+            (head.method, b" ", target.upstream, b" HTTP/1.1\r\nHost: ", host, lines, extra, b"\r\n")
+        )
+
 
 class ResponseRewriter:
     """Writes the heads of responses that take one route, for a client."""
 
-    __slots__ = ("_edit",)
+    __slots__ = ("_edit", "_edits")
 
     def __init__(self, edits: FieldEdits = NO_EDITS) -> None:
         self._edit = edits.apply
+        self._edits = None if edits is NO_EDITS else edits
 
     def write(
         self,
@@ -200,6 +226,26 @@ class ResponseRewriter:
                 _connection_lines(_response_options(head, version, keep_alive, upgrade), upgrade),
                 b"\r\n",
             )
+        )
+
+    def write_usual(self, head: ResponseHead, body: bytes, date: Callable[[], bytes]) -> bytes:
+        """Write what `write` does for a final response of a known length to HTTP/1.1 that `is_usual`, where
+        the connection stays open; with its body behind it.
+
+        :param body: all of it.
+        :param date: asked for a response without one.
+        """
+        lines = head.rest
+        if not _has_date(lines):
+            lines += b"Date: %b\r\n" % date()
+        if self._edits is not None:
+            lines = self._edits.apply(lines)
+        return b"HTTP/1.1 %d %b%bContent-Length: %d\r\n\r\n%b" % (
+            head.status,
+            head.reason,
+            lines,
+            len(body),
+            body,
         )
 
 

@@ -29,6 +29,11 @@ _NORMAL_ESCAPES = [bytes((byte,)) if byte in _UNRESERVED else b"%%%02X" % byte f
 """The escape of each byte as it is compared: its character if that needs none, else in upper case."""
 
 
+def is_plain_path(path: bytes) -> bool:
+    """Whether `routing_path` gives a path as it is."""
+    return _is_odd(path) is None
+
+
 def routing_path(path: bytes) -> RoutingPath:
     """Clean a path for routes to look at; what a backend gets stays as written.
 

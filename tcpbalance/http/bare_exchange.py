@@ -1,0 +1,106 @@
+"""A request as most are: a GET whose head comes at once and asks for nothing special, and a response that
+comes at once with all of its body.
+
+For these, nothing is made but the two heads, and each of them is read and written in one go. What is decided
+is the same as for all others, and written down in ``exchange`` and ``response``: whatever goes beyond the
+usual goes on there. ``tests/http/test_bare_exchanges.py`` holds both to the same bytes, records and counters.
+"""
+
+from __future__ import annotations
+
+from tcpbalance.http.client_side import Then
+from tcpbalance.http.exchange import Exchange
+from tcpbalance.http.heads import request_id_line
+from tcpbalance.http.phases import ANSWERING, BAD_RESPONSE
+from tcpbalance.http.response import Response
+from tcpbalance.http.routes import Route
+from tcpbalance.http.routing import shows_certificate
+from tcpbalance.http.upstream import BackendHttpConnection
+from tcpbalance.pool.backend import Backend
+from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.wire.http.errors import BadRequest, BadResponse
+from tcpbalance.wire.http.head import RequestHead
+from tcpbalance.wire.http.routing_path import is_plain_path
+from tcpbalance.wire.http.target import RequestTarget, TargetForm, read_authority
+
+
+class BareExchange(Exchange):
+    """An exchange that makes nothing before it needs it.
+
+    :ivar is_bare: whether its request is a usual one.
+    """
+
+    is_bare = False
+
+    def begin(self, head: RequestHead, rest: bytes) -> bytes:
+        """See ``Exchange``."""
+        route = None if rest else self._usual_route(head)
+        if route is None or (route.pool is None and route.pools is None):
+            return super().begin(head, rest)
+        self.head = head
+        self.route = route
+        self.is_bare = True
+        self.client_bytes = head.size
+        self.head_time = self.context.clock() - self.began
+        self._serve(route, head)
+        return b""
+
+    def _usual_route(self, head: RequestHead) -> Route | None:
+        """Give the route of a usual request, and take note of its target; None for any other."""
+        context, preread, path = self.context, self.session.preread, head.target.partition(b"?")[0]
+        if (
+            head.method != b"GET"
+            or not head.is_usual
+            or not path.startswith(b"/")
+            or context.request_limits is not None
+            or (preread is not None and shows_certificate(preread))
+            or (context.looks_at_paths and not is_plain_path(path))
+        ):
+            return None
+        try:
+            authority = read_authority(head.special[b"host"][0])
+        except BadRequest:
+            return None
+        self.target = RequestTarget(TargetForm.ORIGIN, authority, head.target, path)
+        return context.routes.match(authority.host, path, b"GET", head)
+
+    def _request_head(self, backend: Backend) -> bytes:
+        """See ``Exchange``."""
+        heads, head, target, client = self.heads, self.head, self.target, self.client
+        if not self.is_bare or heads.strips_prefix or self.pool.http.host != "client":
+            return super()._request_head(backend)
+        assert head is not None
+        assert target is not None
+        assert client is not None
+        if self.request_id is None:
+            return heads.usual_request(head, target, client)
+        return heads.usual_request(head, target, client, request_id_line(self.request_id))
+
+    def _begin_response(self, connection: BackendHttpConnection, data: bytes) -> None:
+        """See ``Exchange``."""
+        session = self.session
+        try:
+            head = connection.reader.read(data)
+        except BadResponse as error:
+            self.happened(BAD_RESPONSE, EndReason.BAD_RESPONSE, str(error))
+            return
+        if (
+            head is None
+            or (length := head.usual_length) is None
+            or length != len(data) - head.size
+            or not self.is_bare
+            or self.cookies is not None
+            or (self.dialler is not None and self.names_client)
+            or not session.may_keep(self.context)
+        ):
+            self.response = Response(self, connection)
+            self.response.feed(data, head)
+            return
+        self.reuses_backend = True
+        self.status = head.status
+        self.response_size = length
+        self.phase = ANSWERING
+        session.client.transport.write(self.heads.usual_response(head, data[head.size :], self.context.date))
+        assert self.slot is not None
+        self.slot.responded(head.status)
+        self.finish(EndReason.ANSWERED, Then.KEEP)

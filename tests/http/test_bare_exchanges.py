@@ -1,0 +1,264 @@
+"""A request that is served bare is served as any other: the same bytes at both ends, records and counters.
+
+Whatever clients and backends send, in whatever pieces, is played twice: with exchanges that do the usual
+themselves, and with such as always make all that a request may need.
+"""
+
+from __future__ import annotations
+
+import itertools
+from ipaddress import ip_network
+from typing import Any
+from unittest.mock import patch
+
+import attrs
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from support.http_scene import GET, HELLO, HTTP_SCENES, ONE, TWO, HttpScene, only_for
+from support.network import no_logged_failure
+from tcpbalance.admission.networks import NetworkSet
+from tcpbalance.config.cookies import AffinityCookieConfig
+from tcpbalance.config.outlier import OutlierConfig
+from tcpbalance.config.pools import AffinityConfig
+from tcpbalance.http import reported
+from tcpbalance.http.bare_exchange import BareExchange
+from tcpbalance.http.exchange import Exchange
+from tcpbalance.http.routes import FixedAnswer, Route
+from tcpbalance.http.session import HttpSession
+from tcpbalance.wire.http.rewrite import FieldEdits
+
+COOKIE = AffinityCookieConfig(name="backend", secret="a" * 16)
+PROXIES = NetworkSet([ip_network("198.51.100.0/24")])
+Fields = tuple[bytes, ...]
+Message = tuple[bytes, int]
+"""Its bytes, and into how many pieces it is cut."""
+
+REQUEST = {
+    "method": [b"HEAD", b"POST", b"OPTIONS", b"CONNECT", b"get"],
+    "target": [b"/a/b?c=/../", b"/api/x", b"/old", b"//a", b"/%2f", b"*", b"http://b/a", b"a"],
+    "version": [b"1.0"],
+    "host": [b"hOST:b.example:81 ", b"Host: a b", b"Host:", b"X: y", b"Host: gone.example"],
+    "field": [
+        *[b"Connection: keep-alive", b"Connection: Keep-Alive", b"Connection: close", b"Connection: a, x-a"],
+        *[b"Keep-Alive: 5", b"X-A: 1", b"x-request-id: theirs", b"X-Forwarded-For: 192.0.2.9", b"Host: b"],
+        *[b"Content-Length: 0", b"Upgrade: websocket", b"Cookie: a=b", b"User-Agent:  a ", b"TE: trailers"],
+        *[b"Content_Length: 0", b"Expect: 100-continue", b"Referer: http://b/"],
+    ],
+    "rest": [GET, b"\r\n"],
+    "pieces": [2, 3, 5],
+}
+"""What a request may have that is not usual."""
+
+RESPONSE = {
+    "version": [b"1.0"],
+    "status": [b"404 Not Found", b"204 No Content", b"304 Not Modified", b"503", b"199 A"],
+    "length": [
+        *[b"content-length: 0005 ", b"Content-Length: 4", b"Content-Length: 6", b"Content-Length: +5"],
+        *[b"Content-Length: 5\r\nContent-Length: 5", b"Transfer-Encoding: chunked", b"Content-Length: 0"],
+        b"X: y",
+    ],
+    "field": [
+        *[b"Connection: keep-alive", b"Connection: close", b"connection: Keep-Alive", b"Keep-Alive: 5"],
+        *[b"Date: then", b"Server: a", b"X-B: 2", b"Content-Type: text/event-stream", b"Set-Cookie: a=b"],
+        *[b"Content_Length: 5", b"Proxy-Connection: a", b"TE: b"],
+    ],
+    "body": [b"", b"hell", b"hello!", b"5\r\nhello\r\n0\r\n\r\n"],
+    "pieces": [2, 3, 5],
+}
+"""The same of a response."""
+
+
+def _deviations(of: dict[str, Any]) -> st.SearchStrategy[list[tuple[str, Any]]]:
+    each = [(part, value) for part, values in of.items() for value in values]
+    return st.lists(st.sampled_from(each), max_size=2)
+
+
+def _message(first: bytes, deviations: list[tuple[str, Any]], parts: dict[str, Any]) -> Message:
+    """Write a message.
+
+    :param parts: those of a usual one.
+    """
+    fields = [value for part, value in deviations if part == "field"]
+    parts = {**parts, **dict(deviations)}
+    lines = [first, b"%(host)b%(length)b", *fields]
+    head = b"".join(b"%b\r\n" % line for line in lines) % {
+        name.encode(): value for name, value in parts.items()
+    }
+    return head + b"\r\n" + parts["rest"] + parts["body"], parts["pieces"]
+
+
+NOTHING = {"host": b"", "length": b"", "rest": b"", "body": b"", "pieces": 1}
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> Message:
+    """A request that is usual but for one or two things."""
+    usual = {**NOTHING, "method": b"GET", "target": b"/", "version": b"1.1", "host": b"Host: a"}
+    return _message(b"%(method)b %(target)b HTTP/%(version)b", draw(_deviations(REQUEST)), usual)
+
+
+@st.composite
+def responses(draw: st.DrawFn) -> Message:
+    """A response likewise."""
+    usual = {
+        **NOTHING,
+        "version": b"1.1",
+        "status": b"200 OK",
+        "length": b"Content-Length: 5",
+        "body": b"hello",
+    }
+    return _message(b"HTTP/%(version)b %(status)b", draw(_deviations(RESPONSE)), usual)
+
+
+def _edits(*fields: tuple[bytes, bytes], remove: Fields = ()) -> FieldEdits:
+    return FieldEdits(fields, remove)
+
+
+def _routes(pool: Any) -> list[Any]:
+    edited = Route(
+        name="edited",
+        pool=pool,
+        strip_prefix=b"/api",
+        request_headers=_edits((b"X-Env", b"1"), (b"X-Request-Id", b"route"), remove=(b"Cookie",)),
+        response_headers=_edits((b"X-C", b"3"), remove=(b"Date", b"X-B")),
+        response_timeout=5.0,
+    )
+    return [
+        (only_for(hosts=("gone.example",)), Route(name="gone", answer=FixedAnswer(410, None))),
+        (only_for(paths=("/api/*",)), edited),
+        (only_for(hosts=("a",), methods=("GET",)), Route(name="a", pool=pool)),
+        (only_for(headers={"x-a": "1"}), Route(name="header", pool=pool)),
+    ]
+
+
+SETTINGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "http": st.fixed_dictionaries(
+            {},
+            optional={
+                "send": st.sampled_from(
+                    [
+                        (),
+                        ("x-forwarded", "x-request-id"),
+                        ("forwarded", "via", "x-real-ip"),
+                        ("x-request-id",),
+                    ]
+                ),
+                "trust": st.just(PROXIES),
+                "server_header": st.just("remove"),
+                "ambiguous_path": st.sampled_from(["reject", "keep"]),
+                "keepalive_requests": st.integers(1, 3),
+            },
+        ),
+        "pool_http": st.fixed_dictionaries(
+            {},
+            optional={
+                "host": st.sampled_from(["backend", "b.example"]),
+                "idle_connections": st.just(0),
+                "response_timeout": st.just(2.0),
+            },
+        ),
+        "routes": st.just(_routes),
+        "limits": st.sampled_from(
+            [{"bandwidth_per_connection": 100_000}, {"max_requests": 1}, {"requests_per_client": "1/s"}]
+        ),
+        "affinity": st.sampled_from([AffinityConfig(), AffinityConfig(by="cookie", cookie=COOKIE)]),
+        "outlier": st.just(OutlierConfig(consecutive_failures=1)),
+        "send_proxy_protocol": st.just("v1"),
+    },
+)
+
+
+class Play:
+    """One client, whose requests are answered one after the other."""
+
+    def __init__(self, kind: type[HttpScene], how: dict[str, Any]) -> None:
+        self.scene = kind({ONE: "accepts", TWO: "accepts"}, **how)
+        self.client = self.scene.connect()
+        self._answered: dict[Any, int] = {}
+
+    def send(self, peer: Any, message: Message) -> None:
+        """Send a message in pieces."""
+        data, pieces = message
+        size = -(-len(data) // pieces)
+        for at in range(0, len(data), size):
+            if peer.saw == "open":
+                self.scene.send(peer, data[at : at + size])
+
+    def answer(self, response: Message, ends: bool) -> None:
+        """Have each backend that waits with a request answer it, and perhaps close then."""
+        for connection in self.scene.connections:
+            count = connection.received.count(b"\r\n\r\n")
+            if count > self._answered.get(connection, 0):
+                self._answered[connection] = count
+                self.send(connection, response)
+                if ends and connection.saw == "open":
+                    connection.finish()
+                    self.scene.run()
+
+    def outcome(self) -> Any:
+        """Give all that shows outside, at the end."""
+        self.client.finish()
+        self.scene.advance(3.0)
+        self.scene.leave()
+        scene = self.scene
+        assert scene.leftovers() == []
+        return {
+            "client": (self.client.received, self.client.saw),
+            "backends": [(one.received, one.saw) for one in scene.connections],
+            "records": [attrs.asdict(record, recurse=False) for record in scene.records],
+            "counters": (scene.frontend.stats.snapshot(), scene.pool.snapshot()),
+        }
+
+
+def play(
+    kind: type[HttpScene], exchange: type[Exchange], how: dict[str, Any], script: list[tuple[Any, ...]]
+) -> Any:
+    names = (b"%016d" % number for number in itertools.count())
+    with (
+        no_logged_failure(),
+        patch.object(HttpSession, "exchange_kind", exchange),
+        patch.object(reported, "urandom", lambda size: next(names)),
+    ):
+        played = Play(kind, how)
+        for request, response, ends, pause in script:
+            played.send(played.client, request)
+            played.answer(response, ends)
+            played.scene.advance(pause)
+        return played.outcome()
+
+
+PAUSES = st.sampled_from([0.0, 0.0, 0.0, 2.5, 6.0])
+SCRIPTS = st.lists(
+    st.tuples(requests(), responses(), st.sampled_from([False] * 4 + [True]), PAUSES), max_size=5
+)
+
+
+def _asking_for(path: bytes) -> tuple[Any, ...]:
+    return (GET.replace(b"/", path, 1), 1), (HELLO, 1), False, 0.0
+
+
+USUAL = _asking_for(b"/")
+
+
+@pytest.mark.parametrize("kind", HTTP_SCENES)
+@settings(max_examples=150)
+@given(SETTINGS, SCRIPTS)
+@example({}, [USUAL, USUAL, ((GET, 3), (HELLO, 3), False, 0.0), USUAL])
+@example({}, [USUAL, ((GET + GET, 1), (HELLO, 1), True, 0.0)])
+@example({"http": {"send": ("x-forwarded", "x-request-id")}, "routes": _routes}, [USUAL, USUAL])
+@example({"routes": _routes}, [_asking_for(b"/api/x"), _asking_for(b"/%61pi/x")])
+@example({"http": {"ambiguous_path": "reject"}}, [_asking_for(b"//a")])
+def test_a_bare_exchange_is_like_any_other(
+    kind: type[HttpScene], how: dict[str, Any], script: list[tuple[Any, ...]]
+) -> None:
+    assert play(kind, BareExchange, how, script) == play(kind, Exchange, how, script)
+
+
+@pytest.mark.parametrize("kind", HTTP_SCENES)
+def test_the_usual_request_makes_no_response(kind: type[HttpScene]) -> None:
+    with patch("tcpbalance.http.bare_exchange.Response", side_effect=AssertionError):
+        play(kind, BareExchange, {}, [USUAL, USUAL])
