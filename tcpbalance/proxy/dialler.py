@@ -305,9 +305,6 @@ class Dialler:
         assert self.slot is not None
         assert self._caller is not None
         self._pending = None
-        if self._holds_budget:
-            self.dial.retrying = False
-            self._adjust_budget()
         seconds = self._clock() - self.began
         self.slot.connected(seconds)
         self.connected(seconds)
@@ -315,6 +312,9 @@ class Dialler:
 
     def connected(self, seconds: float) -> None:
         """The attempt has taken so long and has succeeded."""
+        if self._holds_budget:
+            self.dial.retrying = False
+            self._adjust_budget()
         self.dial.reached = True
         self.connect_time = seconds
 

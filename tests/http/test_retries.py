@@ -43,6 +43,19 @@ def test_a_kept_connection_that_ends_does_not_show(make_scene: MakeScene, end: s
     assert not scene.request.reused
 
 
+def test_a_retry_on_a_connection_that_waits_gives_its_part_of_the_budget_back(make_scene: MakeScene) -> None:
+    scene = make_scene({ONE: "refuses", TWO: "accepts"}, pool_http={"idle": 60.0})
+    client = scene.connect(GET)
+    scene.send(scene.connection, HELLO)
+    # ONE is tried again.
+    scene.advance(20.0)
+    scene.send(client, GET)
+    assert (scene.backends[ONE].dials, scene.pool.retry_budget.taken) == (2, 0)
+    scene.send(scene.connection, HELLO)
+    assert (scene.ends, scene.pool.retry_budget.taken) == (["answered 200"] * 2, 0)
+    assert scene.requests[1].reused
+
+
 def test_it_is_sent_to_no_other_connection_that_waits(make_scene: MakeScene) -> None:
     scene = make_scene()
     first, second = scene.connect(GET), scene.connect(GET)
