@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
 from support.data_paths import DataPathCase
+from support.ports import free_port
 from support.sockets import fired, port_of, until
 from support.unfinished_probe import UnfinishedProbe
 from tcpbalance import Backend, Balancer, EndReason, Frontend, HealthConfig, ListenError, Pool
@@ -77,8 +78,7 @@ class ApplyingTests(DataPathCase):
     async def test_one_that_cannot_be_prepared_leaves_everything_as_it_was(self) -> None:
         balancer = await self.running()
         before = list(balancer), dict(balancer.factories)
-        with socket.create_server(("127.0.0.1", 0)) as spare:
-            free = spare.getsockname()[1]
+        free = free_port()
         with socket.create_server(("127.0.0.1", 0)) as holder:
             new = [self.frontend("good", free), self.frontend("bad", holder.getsockname()[1])]
             with pytest.raises(ListenError, match="frontend bad: cannot listen on"):
@@ -235,13 +235,12 @@ class ApplyingTests(DataPathCase):
         assert listening == [True]
 
     async def test_frontends_are_changed_before_the_start(self) -> None:
-        second = self.frontend("second")
-        balancer = Balancer(reactor, [self.first], data_path=self.data_path_name)
+        second, port = self.frontend("second"), free_port()
+        balancer = Balancer(reactor, [self.frontend("first", port)], data_path=self.data_path_name)
         self.addCleanup(balancer.stopService)
         balancer.prepare()
-        (host,) = balancer.listens_on("first")
         balancer._served.prepare([second]).commit()
-        socket.create_server(("127.0.0.1", port_of(host))).close()
+        socket.create_server(("127.0.0.1", port)).close()
         balancer.startService()
         await balancer.when_listening()
         assert await self.is_served(self.client(balancer, "second"))

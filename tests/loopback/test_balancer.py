@@ -26,6 +26,7 @@ from twisted.python.failure import Failure
 
 from support.bare import whole
 from support.data_paths import DataPathCase
+from support.ports import free_port
 from support.sockets import fired, port_of, until, until_steady
 from support.unfinished_probe import UnfinishedProbe
 from tcpbalance import (
@@ -362,8 +363,7 @@ class OpeningTests(BalancerCase):
         assert self.listening(balancer) == ["plain", "checked"]
 
     async def test_an_address_in_use_leaves_no_other_taken(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as spare:
-            free = spare.getsockname()[1]
+        free = free_port()
         pool = self.pool()
         with socket.create_server(("127.0.0.1", 0)) as holder:
             taken = holder.getsockname()[1]
@@ -378,8 +378,7 @@ class OpeningTests(BalancerCase):
         socket.create_server(("127.0.0.1", free)).close()
 
     async def test_a_log_that_cannot_be_opened_leaves_no_address_taken(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as spare:
-            free = spare.getsockname()[1]
+        free = free_port()
         frontend = Frontend("front", f"127.0.0.1:{free}", self.pool())
         log = AccessLog("/nonexistent/access.log", "text", reactor)
         with pytest.raises(Exception, match=r"access log /nonexistent/access\.log"):

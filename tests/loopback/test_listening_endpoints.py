@@ -15,6 +15,7 @@ from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 
 from support.data_paths import DataPathCase
+from support.ports import free_port
 from support.sockets import fired, port_of, some_turns, until
 from support.unfinished_probe import UnfinishedProbe
 from tcpbalance import (
@@ -155,8 +156,7 @@ class EndpointTests(DataPathCase):
             assert await self.hears(self.client(balancer, place)) == b"x"
 
     async def test_one_in_use_is_known_at_once_and_leaves_no_address_taken(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as spare:
-            free = spare.getsockname()[1]
+        free = free_port()
         with socket.create_server(("127.0.0.1", 0)) as holder:
             taken = f"tcp:{holder.getsockname()[1]}:interface=127.0.0.1"
             balancer = self.balancer([f"127.0.0.1:{free}", f"tcp:{free}:interface=127.0.0.2", taken])
@@ -190,8 +190,7 @@ class EndpointTests(DataPathCase):
         assert await self.hears(self.client(balancer)) == b"x"
 
     async def test_stopped_when_only_prepared_and_started_again(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as spare:
-            free = spare.getsockname()[1]
+        free = free_port()
         balancer = self.balancer(f"tcp:{free}:interface=127.0.0.1")
         balancer.prepare()
         await balancer.stopService()

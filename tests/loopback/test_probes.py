@@ -26,6 +26,7 @@ from twisted.trial.unittest import SkipTest, TestCase
 from support.descriptors import no_descriptor_free, open_descriptors, opened_since
 from support.names import FixedEngine, OpenEngine, found
 from support.peers import peer, unanswering
+from support.ports import refusing
 from support.probe_peers import Certificate, Server, close, go_deaf, http, repeat, reset, stay
 from support.sockets import until
 from support.tls_lines import CLOSE_NOTIFY_IN_THE_CLEAR
@@ -58,14 +59,6 @@ STARTS_ANOTHER = "sleep 600 & echo $! >{file}.new; mv {file}.new {file}; wait"
 
 REACTOR: Any = reactor
 """Every interface that the tests need of it."""
-
-
-@contextlib.contextmanager
-def unused() -> Iterator[str]:
-    """An address where connections are refused; it stays taken, so that no one else listens there."""
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        yield f"127.0.0.1:{holder.getsockname()[1]}"
 
 
 class ProbeTestCase(TestCase):
@@ -164,7 +157,7 @@ class Connecting(ProbeTestCase):
         self.assertEqual(server.ends, ["ConnectionDone"])
 
     async def test_refused(self) -> None:
-        with unused() as address:
+        with refusing() as address:
             self.assertEqual(await self.cause(TcpProbe(), address), "refused")
 
     async def test_no_answer_at_all(self) -> None:
@@ -283,7 +276,7 @@ class Connecting(ProbeTestCase):
         self.assertTrue(run.ended.settled)
 
     async def test_without_the_monitor_it_fails_with_probe_failed(self) -> None:
-        with unused() as address:
+        with refusing() as address:
             target = Target(Address.parse(address), "b", AMPLE, reactor)
             with self.assertRaises(ProbeFailed) as caught:
                 await TcpProbe().check(target)
@@ -337,7 +330,7 @@ class Tls(ProbeTestCase):
         await until(reactor, lambda: server.ends)
 
     async def test_refused(self) -> None:
-        with unused() as address:
+        with refusing() as address:
             self.assertEqual(await self.cause(TlsProbe(), address), "refused")
 
     async def test_no_handshake(self) -> None:
@@ -518,7 +511,7 @@ class Http(ProbeTestCase):
         self.assertNotIn("accept-encoding", request.lower())
 
     async def test_refused(self) -> None:
-        with unused() as address:
+        with refusing() as address:
             self.assertEqual(await self.cause(HttpProbe(), address), "refused")
 
     async def test_hanging(self) -> None:
@@ -621,7 +614,7 @@ class Expect(ProbeTestCase):
         self.assertEqual(cause, "reset")
 
     async def test_refused(self) -> None:
-        with unused() as address:
+        with refusing() as address:
             self.assertEqual(await self.cause(ExpectProbe("PONG"), address), "refused")
 
     async def test_cancelled(self) -> None:

@@ -11,6 +11,7 @@ import pytest
 from twisted.internet import reactor as global_reactor
 from twisted.internet.protocol import Factory, Protocol
 
+from support.ports import refusing
 from support.sockets import until
 from support.supervised import WORKERS, SupervisedCase
 from tcpbalance.config.admission import LimitsConfig
@@ -103,10 +104,8 @@ class InCommonTests(SupervisedCase):
         assert await self.all_ask(supervisor) == {""}
 
     async def test_consecutive_failures_of_two_workers_eject(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as closed:
-            dead = closed.getsockname()[1]
         backends = (
-            BackendConfig(address=f"127.0.0.1:{dead}", name="dead"),
+            BackendConfig(address=self.enterContext(refusing()), name="dead"),
             BackendConfig(address=self.servers["b"], name="b", backup=True),
         )
         outlier = OutlierConfig(consecutive_failures=2, eject_for=60.0)

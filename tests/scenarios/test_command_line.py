@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from support.clients import ask, connect
 from support.command import command
 from support.daemon import TCPBALANCE, Daemon
 from support.peers import named
+from support.ports import refusing
 from support.process import finish
 from support.tmux import terminal
 from support.waiting import until
@@ -342,18 +342,19 @@ interval = "100ms"
 
 
 def test_health_shows_when_and_why(tmp_path: Path) -> None:
-    with named("a") as (a,), socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        down = f"127.0.0.1:{closed.getsockname()[1]}"
-        with Daemon(CHECKED.format(workers=1, a=a.address, b=down), tmp_path) as daemon:
-            steered = Steered(daemon)
-            until(lambda: "is down: refused" in steered.run("health", "b"), "b is down")
-            lines = steered.run("health", "web/b").splitlines()
-            assert lines[0] == f"web/b ({down}) is down: refused"
-            assert lines[2].split() == ["TIME", "RESULT", "TOOK", "CAUSE"]
-            assert re.fullmatch(r"\S+Z +failed +[0-9.]+ ms +refused", lines[3])
-            assert re.search(r"passed +[0-9.]+ ms$", steered.run("health", "a"), re.MULTILINE)
-            assert json.loads(steered.run("health", "a", "--json"))["checks"][0]["passed"] is True
+    with (
+        named("a") as (a,),
+        refusing() as down,
+        Daemon(CHECKED.format(workers=1, a=a.address, b=down), tmp_path) as daemon,
+    ):
+        steered = Steered(daemon)
+        until(lambda: "is down: refused" in steered.run("health", "b"), "b is down")
+        lines = steered.run("health", "web/b").splitlines()
+        assert lines[0] == f"web/b ({down}) is down: refused"
+        assert lines[2].split() == ["TIME", "RESULT", "TOOK", "CAUSE"]
+        assert re.fullmatch(r"\S+Z +failed +[0-9.]+ ms +refused", lines[3])
+        assert re.search(r"passed +[0-9.]+ ms$", steered.run("health", "a"), re.MULTILINE)
+        assert json.loads(steered.run("health", "a", "--json"))["checks"][0]["passed"] is True
 
 
 def test_health_without_checks(alone: Steered) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -38,6 +40,14 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+@contextmanager
+def refusing() -> Iterator[str]:
+    """Have an address where connections are refused; it stays taken, so that no one else listens there."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{holder.getsockname()[1]}"
 
 
 def accepts(port: int, host: str = "127.0.0.1") -> bool:
