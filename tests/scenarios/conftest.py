@@ -1,4 +1,4 @@
-"""On which data paths, and by which commands, the scenarios run: the one place where that is decided.
+"""On which data paths, by which commands, and how started the scenarios run: the one place that decides it.
 
 Scenarios whose subject is bytes, ends, resets, back-pressure, descriptors, shutdown or a protocol of real
 servers run twice, because the two data paths are different code there. The others run once, on the default
@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from support.admin import Stage
 from support.daemon import Daemon, Starter
+from support.forker import Forker
 from support.peers import named
+from support.process import forking
 from tcpbalance.net.data_path import DataPathName
 from tcpbalance.workers.shared_counts import can_count
 
@@ -51,14 +54,34 @@ BY_BOTH_COMMANDS = {
 """Modules about what happens before clients are served, where ``twistd`` and ``tcpbalance run`` differ; the
 others use ``twistd``."""
 
+BY_THE_PROGRAM = BY_BOTH_COMMANDS | {
+    "test_addresses",
+    "test_ending",
+    "test_http",
+    "test_local_ports",  # Their network is their own.
+    "test_nginx_under_wrk",
+    "test_postgresql",
+    "test_reload",
+    "test_run",
+    "test_tls_termination",
+    "test_upgrade",
+    "test_workers",
+}
+"""Modules whose balancers are started as users start them, at least one for each thing that users do. Those
+of the others are forked: most of a start are imports, which hundreds of tests need not repeat."""
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give a test its data paths and its commands."""
-    module = metafunc.module.__name__.rpartition(".")[2]
+    module = _name_of(metafunc.module)
     if module in BY_BOTH_COMMANDS:
         metafunc.parametrize("starter", ["twistd", "tcpbalance run"], indirect=True, scope="module")
     if module in ON_BOTH_DATA_PATHS:
         metafunc.parametrize("data_path", ["auto", "portable"], indirect=True, scope="module")
+
+
+def _name_of(module: ModuleType) -> str:
+    return module.__name__.rpartition(".")[2]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -80,6 +103,22 @@ def starter(request: pytest.FixtureRequest) -> Iterator[Starter]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Daemon, "starter", chosen)
         yield chosen
+
+
+@pytest.fixture(scope="session")
+def forker() -> Iterator[Forker]:
+    """What starts balancers by forks."""
+    with forking() as forker:
+        yield forker
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fork balancers of modules that need not run the program."""
+    with pytest.MonkeyPatch.context() as patch:
+        if _name_of(request.module) not in BY_THE_PROGRAM:
+            patch.setattr(Daemon, "forker", request.getfixturevalue("forker"))
+        yield
 
 
 WORKERS = [1, pytest.param(2, marks=pytest.mark.skipif(not can_count(), reason="needs Linux on x86-64"))]

@@ -225,7 +225,10 @@ def test_the_file_of_another_process_is_left_alone_and_taken_over_in_the_end(tmp
             assert ask_all(new) == before
 
 
-def test_a_process_that_takes_over_at_sigusr2_has_the_entries_of_the_old_one(tmp_path: Path) -> None:
+def test_a_process_that_takes_over_at_sigusr2_has_the_entries_of_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Daemon, "forker", None)
     with three() as running, Daemon(config(running), tmp_path) as daemon:
         before = ask_all(daemon)
         daemon.send(signal.SIGUSR2)

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from support.forker import Forker
 from support.process import Process
 from support.waiting import until
 from tcpbalance.net.data_path import DataPathName
@@ -41,10 +42,13 @@ class Daemon:
     :param may_fail: whether an error in its log is what the test is about, and no reason to fail it.
     :cvar data_path_name: put on top of the configuration; None to leave that as it is.
     :cvar starter: the command that runs it.
+    :cvar forker: starts it where that is ``twistd`` with a configuration alone; None to run the program,
+        which alone can start its successor.
     """
 
     data_path_name: DataPathName | None = None
     starter: Starter = "twistd"
+    forker: Forker | None = None
 
     def __init__(
         self,
@@ -115,8 +119,15 @@ class Daemon:
             lacks=self._lacks,
             stdout=self._stdout,
             environment=self._environment,
+            forker=self.forker if self._is_plain else None,
         )
         return self._process
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether it is ``twistd`` without anything that another process has to do before."""
+        prepared = self._lacks or self._shell or self._stdout is not None or self._environment is not None
+        return not prepared and self.command[0] == f"{TWISTD}"
 
     @property
     def command(self) -> list[str]:

@@ -12,12 +12,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
+
+from support.forker import Forker
 
 _END_WITHIN = 10.0
 
 _INTERRUPTIBLE = ("env", "--default-signal=INT", "--")
 """A shell's job in the background ignores SIGINT, and so would all that a test run in it starts."""
+
+
+class _Child(Protocol):
+    """What a process has of ``subprocess.Popen``."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def send_signal(self, number: int, /) -> None: ...
+
+    def kill(self) -> None: ...
 
 
 class Process:
@@ -30,6 +47,7 @@ class Process:
     :param lacks: capabilities that it is not to have when we are root, such as "net_bind_service".
     :param stdout: a descriptor for its standard output alone.
     :param environment: variables on top of our own.
+    :param forker: starts it, with none of the options above; None to run its program.
     """
 
     def __init__(
@@ -42,11 +60,16 @@ class Process:
         lacks: Sequence[str] = (),
         stdout: int | None = None,
         environment: Mapping[str, str] | None = None,
+        forker: Forker | None = None,
     ) -> None:
         self.command = [str(part) for part in command]
         self.log_file = log
+        self._child: _Child
         with log.open("ab") as output:
-            self._child: subprocess.Popen[bytes] = subprocess.Popen(
+            if forker is not None:
+                self._child = forker.fork(self.command, folder, output.fileno())
+                return
+            self._child = subprocess.Popen(
                 [*_INTERRUPTIBLE, *_bound_to_us(lacks), *self.command],
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
@@ -152,6 +175,16 @@ def finish(
 
 
 @contextmanager
+def forking() -> Iterator[Forker]:
+    """Run what starts balancers by forks; see ``forking``."""
+    forker = Forker([*_INTERRUPTIBLE, *_bound_to_us()])
+    try:
+        yield forker
+    finally:
+        forker.close()
+
+
+@contextmanager
 def folder_of(user: str | None = None) -> Iterator[Path]:
     """Make a temporary folder that `user` can reach and owns; pytest's own are closed to other users."""
     path = Path(tempfile.mkdtemp(prefix="tcpbalance-test-"))
@@ -164,7 +197,7 @@ def folder_of(user: str | None = None) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _bound_to_us(lacks: Sequence[str]) -> list[str]:
+def _bound_to_us(lacks: Sequence[str] = ()) -> list[str]:
     """Even when the test run is killed, nothing of it goes on."""
     setpriv = shutil.which("setpriv")
     if setpriv is None:
