@@ -43,7 +43,6 @@ fall = 2
 """
 
 CONNECTIONS = 24
-SECONDS = 6
 
 
 def kill_and_start_again(daemon: Daemon, victim: Nginx) -> float:
@@ -87,7 +86,7 @@ def started(record: dict[str, Any]) -> float:
 @pytest.mark.timeout(120)
 def test_with_a_connection_for_each_request_only_those_in_flight_fail(tmp_path: Path) -> None:
     with nginx("a", "b", "c") as (a, b, c), Daemon(CONFIG.format(a=a, b=b, c=c), tmp_path) as daemon:
-        load = Wrk(daemon.port, tmp_path, "-H", "Connection: close", connections=CONNECTIONS, seconds=SECONDS)
+        load = Wrk(daemon.port, tmp_path, "-H", "Connection: close", connections=CONNECTIONS)
         daemon.wait_for_records(500)
         dead = kill_and_start_again(daemon, b)
         # The log lags behind: what ended before b was back may be written after it. From b's first session on
@@ -116,7 +115,7 @@ def test_with_a_connection_for_each_request_only_those_in_flight_fail(tmp_path: 
 @pytest.mark.timeout(120)
 def test_with_connections_kept_open_only_those_to_the_killed_one_fail(tmp_path: Path) -> None:
     with nginx("a", "b", "c") as (a, b, c), Daemon(CONFIG.format(a=a, b=b, c=c), tmp_path) as daemon:
-        load = Wrk(daemon.port, tmp_path, connections=CONNECTIONS, seconds=SECONDS)
+        load = Wrk(daemon.port, tmp_path, connections=CONNECTIONS)
         # Turns give each backend 8 of the 24. After so many requests each of the 8 has had an answer; before
         # that, the balancer could still have turned to another backend without anyone noticing.
         until(lambda: b.requests > 1000, "requests")

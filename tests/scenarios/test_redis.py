@@ -72,16 +72,16 @@ def setup(tmp_path: Path) -> Iterator[Setup]:
 def test_redis_benchmark_gets_every_command_through(setup: Setup) -> None:
     (benchmark,) = require("redis-benchmark")
     where = ["-p", str(setup.daemon.port), "--csv"]
-    output = run([benchmark, *where, "-n", "20000", "-c", "20", "-t", "set,get,lpush"])
-    pipelined = run([benchmark, *where, "-n", "40000", "-c", "20", "-P", "16", "-t", "set"])
+    output = run([benchmark, *where, "-n", "5000", "-c", "20", "-t", "set,get,lpush"])
+    pipelined = run([benchmark, *where, "-n", "10000", "-c", "20", "-P", "16", "-t", "set"])
     tests = {row["test"]: float(row["rps"]) for row in csv.DictReader(io.StringIO(output))}
     assert set(tests) == {"SET", "GET", "LPUSH"}
     assert min(tests.values()) > 0
     assert "SET" in pipelined
     # The server has carried out each of them; a benchmark may round up to whole pipelines.
-    assert 60_000 <= setup.calls("set") <= 61_000
-    assert 20_000 <= setup.calls("get") <= 20_100
-    assert 20_000 <= setup.calls("lpush") <= 20_100
+    assert 15_000 <= setup.calls("set") <= 16_000
+    assert 5_000 <= setup.calls("get") <= 5_100
+    assert 5_000 <= setup.calls("lpush") <= 5_100
 
 
 def test_a_large_value_round_trips(setup: Setup) -> None:

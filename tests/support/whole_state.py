@@ -14,19 +14,22 @@ _PLAIN = (int, float, str, bytes, type(None), Enum)
 def state_of(*roots: object) -> list[tuple[str, object]]:
     """Give the path of each value that is reached from some objects, and the value."""
     known: dict[int, object] = {}
-    return [found for number, root in enumerate(roots) for found in _walk(root, str(number), known)]
+    found: list[tuple[str, object]] = []
+    for number, root in enumerate(roots):
+        _walk(root, str(number), known, found)
+    return found
 
 
-def _walk(value: Any, path: str, known: dict[int, object]) -> Iterator[tuple[str, object]]:
+def _walk(value: Any, path: str, known: dict[int, object], found: list[tuple[str, object]]) -> None:
     if isinstance(value, _PLAIN):
-        yield path, value
+        found.append((path, value))
     elif id(value) in known:
-        yield path, f"the same {type(value).__name__}"
+        found.append((path, f"the same {type(value).__name__}"))
     else:
         known[id(value)] = value  # Kept, so that no other object gets its number.
-        yield path, type(value).__name__
+        found.append((path, type(value).__name__))
         for name, part in _parts(value):
-            yield from _walk(part, f"{path}.{name}", known)
+            _walk(part, f"{path}.{name}", known, found)
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:

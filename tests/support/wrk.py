@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -11,17 +12,17 @@ from support.programs import require
 
 
 class Wrk:
-    """So many connections, each with one request in flight at a time, for some seconds.
+    """So many connections, each with one request in flight at a time, until it is over.
 
     :param port: where they lead.
     :param folder: for what it prints.
     :param options: further ones.
+    :param seconds: after which it ends by itself.
     """
 
-    def __init__(self, port: int, folder: Path, *options: str, connections: int, seconds: int) -> None:
+    def __init__(self, port: int, folder: Path, *options: str, connections: int, seconds: int = 3600) -> None:
         (wrk,) = require("wrk")
         how = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "5s", *options]
-        self._seconds = seconds
         self.process = Process([wrk, *how, f"http://127.0.0.1:{port}/"], folder, folder / "wrk.log")
 
     @property
@@ -30,8 +31,8 @@ class Wrk:
         return self.process.exit_code is None
 
     def finish(self) -> None:
-        """Wait for its end."""
-        assert self.process.wait(self._seconds + 20) == 0
+        """End it, if it has not ended."""
+        assert self.process.stop(signal.SIGINT) == 0
 
     def _count(self, pattern: str) -> int:
         found = re.search(pattern, self.process.output)
