@@ -20,6 +20,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, formatEvent
 
 from support.data_paths import DataPathCase
+from support.ports import free_port
 from support.sockets import Recorder, until
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.frontends import SocketConfig
@@ -119,7 +120,8 @@ class ListenerTests(DataPathCase):
         assert not path.exists()
 
     def test_both_families_of_one_port(self) -> None:
-        port = self.listen("0.0.0.0:0").getHost().port
+        port = free_port()
+        self.listen(f"0.0.0.0:{port}")
         self.listen(f"[::]:{port}")
 
     def test_replaces_the_file_of_a_killed_process(self) -> None:
@@ -200,7 +202,8 @@ class ListenerTests(DataPathCase):
             self.bind_name("192.0.2.1", "198.51.100.1")
 
     def test_a_name_of_which_one_address_is_taken(self) -> None:
-        port = self.listen("127.0.0.1:0").getHost().port
+        port = free_port()
+        self.listen(f"127.0.0.1:{port}")
         with pytest.raises(ListenError, match="address already in use"):
             self.bind_name("127.0.0.2", "127.0.0.1", port=port)
         # The one that could be had is free again.
