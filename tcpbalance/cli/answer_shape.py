@@ -51,7 +51,7 @@ def has_shape(value: Any, schema: Schema) -> bool:
     if "anyOf" in schema:
         return any(has_shape(value, one) for one in schema["anyOf"])
     if "enum" in schema:
-        return isinstance(value, type(schema["enum"][0]))
+        return isinstance(value, tuple({type(one) for one in schema["enum"]}))
     if "type" not in schema:
         return True
     return _has_type(value, schema["type"]) and _has_parts(value, schema)

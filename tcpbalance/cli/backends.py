@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tcpbalance.cli.admin_options import add_admin_command, client_of
-from tcpbalance.cli.command_parser import CommandParser, Commands, positive_number
+from tcpbalance.cli.command_parser import CommandParser, Commands, positive_number, seconds_or_text
 
 if TYPE_CHECKING:
     from tcpbalance.cli.admin_client import AdminClient
@@ -66,11 +66,13 @@ def _add_deadline(command: CommandParser) -> None:
     command.add_argument(
         "--deadline",
         metavar="TIME",
-        help=f"end the sessions that are open after this time, such as 5m; {NO_DEADLINE}: let them go on",
+        type=seconds_or_text,
+        help=f"end the sessions that are open after this time, such as 5m, or seconds; {NO_DEADLINE}: let "
+        "them go on",
     )
 
 
-def _deadline(arguments: argparse.Namespace) -> dict[str, str | None]:
+def _deadline(arguments: argparse.Namespace) -> dict[str, float | str | None]:
     if arguments.deadline is None:
         return {}
     return {"deadline": None if arguments.deadline == NO_DEADLINE else arguments.deadline}

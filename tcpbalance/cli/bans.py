@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tcpbalance.cli.admin_options import add_admin_command, client_of
-from tcpbalance.cli.command_parser import Commands, positive_number
+from tcpbalance.cli.command_parser import Commands, positive_number, seconds_or_text
 from tcpbalance.cli.pages import SHOWN
 
 if TYPE_CHECKING:
@@ -35,7 +35,13 @@ def add_bans(commands: Commands) -> None:
     bans.add_argument(
         "--add", metavar="CLIENT", help="ban this client or network, at --frontend or at all; needs --for"
     )
-    bans.add_argument("--for", metavar="TIME", dest="time", help="for how long it is banned, such as 10m")
+    bans.add_argument(
+        "--for",
+        metavar="TIME",
+        dest="time",
+        type=seconds_or_text,
+        help="for how long it is banned, such as 10m, or seconds",
+    )
     bans.add_argument(
         "--replace",
         action="store_true",
@@ -47,7 +53,7 @@ def add_bans(commands: Commands) -> None:
 
 def _bans(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if arguments.add is not None:
-        if not arguments.time or _selects(arguments) or arguments.lift or arguments.by:
+        if arguments.time is None or _selects(arguments) or arguments.lift or arguments.by:
             parser.error("--add needs --for and takes --frontend and --replace, and no other option")
         _add(client_of(arguments), arguments)
     elif arguments.time is not None or arguments.replace:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-from typing import NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
+
+_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?")
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -14,6 +17,13 @@ class CommandParser(argparse.ArgumentParser):
     """
 
     misuse = 2
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Argparse's call: that of a command refuses by itself what it does not know, with its own usage."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         """Argparse's call: the arguments make no sense."""
@@ -33,6 +43,11 @@ def positive_number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < len(text) < 10 and int(text)):
         raise argparse.ArgumentTypeError(f"must be a number from 1 on, got {text!r}")
     return int(text)
+
+
+def seconds_or_text(text: str) -> float | str:
+    """Read a bare number as seconds, for argparse; the admin side reads everything else."""
+    return float(text) if _NUMBER.fullmatch(text) else text
 
 
 def positive_seconds(text: str) -> float:

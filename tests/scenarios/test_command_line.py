@@ -387,7 +387,7 @@ def test_bans_are_added_shown_and_lifted(tmp_path: Path, workers: int) -> None:
             assert steered.run("bans", "--lift", "127.0.0.9") == "127.0.0.9: no longer banned at web\n"
             until(lambda: not is_refused(daemon.port, "127.0.0.9"), "the client is served")
             assert json.loads(steered.run("bans", "--json")) == {"bans": [], "total": 0}
-            network = steered.run("bans", "--add", "127.0.0.8/30", "--for", "10m")
+            network = steered.run("bans", "--add", "127.0.0.8/30", "--for", "600")
             assert network.startswith("127.0.0.8/30: banned at web until 2")
             until(lambda: is_refused(daemon.port, "127.0.0.9"), "the client is refused by its network")
             assert steered.run("bans", "--lift", "127.0.0.8/30") == "127.0.0.8/30: no longer banned at web\n"
@@ -497,7 +497,7 @@ def test_a_drain_ends_sessions_at_its_deadline(steered: Steered) -> None:
     steered.run("drain", "b")
     with connect(steered.daemon.port):
         until(lambda: open_sessions(steered, 0) == 1, "a session")
-        lines = steered.run("drain", "a", "--deadline", "1s", "--wait").splitlines()
+        lines = steered.run("drain", "a", "--deadline", "1", "--wait").splitlines()
         expected = r"web/a: draining, [01] s left, 1 session open \(until the next restart\)"
         assert re.fullmatch(expected, lines[0])
         assert lines[-1] == "web/a: 0 sessions open"

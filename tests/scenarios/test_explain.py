@@ -171,6 +171,9 @@ def test_the_command(stage: Stage) -> None:
         done = command("explain", where, "strict", DENIED)
         assert (done.returncode, done.stderr) == (0, "")
         assert f"{DENIED} at frontend strict is refused" in done.stdout
+        done = command("explain", where, "strict", CLIENTS[0])
+        assert (done.returncode, done.stderr) == (0, "")
+        assert f"{CLIENTS[0]} at frontend strict is served" in done.stdout
         done = command("explain", where, "--json", "named", "192.0.2.1", "--server-name", "a.b")
         assert json.loads(done.stdout)["outcome"] == "no_route"
         done = command("explain", where, "web", "nonsense")

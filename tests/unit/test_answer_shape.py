@@ -43,6 +43,9 @@ def test_the_description_of_an_answer_is_found_by_its_path() -> None:
         ({"a": 1}, COUNTERS, True),
         ({"a": "1"}, COUNTERS, False),
         ([1, ""], array({"type": "integer"}), False),
+        (None, {"enum": ["allow", None]}, True),
+        ("new", {"enum": ["allow", None]}, True),
+        (5, {"enum": ["allow", None]}, False),
         (5, {}, True),
     ],
 )

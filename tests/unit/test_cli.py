@@ -11,6 +11,7 @@ import pytest
 from support.configs import EVERYTHING, POLICIES, PROBES, SMALLEST
 from tcpbalance import config_reader
 from tcpbalance.cli import main
+from tcpbalance.cli.command_parser import seconds_or_text
 from tcpbalance.config import rules
 from tcpbalance.config.errors import Mistake, Severity
 
@@ -131,13 +132,24 @@ def test_version(option: str, capsys: pytest.CaptureFixture[str]) -> None:
         ["run", "a", "b"],
         ["run", "--config", "a"],
         ["--vers"],
+        ["drain", "a", "--dead", "5m"],
+        ["explain", "--frontend", "web", "--client", "192.0.2.1"],
     ],
 )
 def test_arguments_that_make_no_sense(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2
-    assert "usage: tcpbalance" in capsys.readouterr().err
+    # Of the command, where there is one.
+    command = f" {arguments[0]}" if arguments and not arguments[0].startswith("-") else ""
+    assert f"usage: tcpbalance{command} [" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"), [("5", 5.0), ("0.5", 0.5), ("5m", "5m"), ("none", "none"), ("nan", "nan"), ("", "")]
+)
+def test_a_bare_number_is_seconds(text: str, sent: float | str) -> None:
+    assert seconds_or_text(text) == sent
 
 
 @pytest.mark.parametrize(
