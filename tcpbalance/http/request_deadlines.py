@@ -122,8 +122,8 @@ def next_deadline(request: TimedRequest) -> RequestDeadline:
 def next_look(request: TimedRequest) -> float:
     """Give when to look at the deadlines: when the first may come by how things stand now, or before that.
 
-    A body whose recipient takes no more has another deadline, and nobody tells when that begins to count. So
-    a look comes no later than the shortest time for which a body may pause.
+    A body whose recipient takes no more has another deadline, and no event says when that begins to count.
+    So a look comes no later than the shortest time for which a body may pause.
     """
     due = next_deadline(request).due
     if request.phase is REACHING or (request.upload is None and request.response is None):
