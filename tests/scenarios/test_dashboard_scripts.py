@@ -224,6 +224,24 @@ def test_an_event_of_a_kind_that_is_not_known_is_worded(page: Page) -> None:
     assert run(page, "event_words.js", "wordOf", "return wordOf(given);", **ban) == text
 
 
+@pytest.mark.parametrize(
+    ("event", "tone"),
+    [
+        ({"kind": "worker_ended", "cause": "it was ended by SIGKILL"}, "bad"),
+        ({"kind": "worker_ended", "cause": ""}, "plain"),
+        ({"kind": "backend_up", "cause": ""}, "good"),
+    ],
+)
+def test_a_worker_that_has_failed_stands_out(page: Page, event: dict[str, str], tone: str) -> None:
+    assert run(page, "event_words.js", "toneOf", "return toneOf(given);", **event) == tone
+
+
+def test_responses_of_errors_are_errors_of_the_backend(page: Page) -> None:
+    counters = {"connect_failures": 1, "responses.2xx": 5, "responses.5xx": 3}
+    body = "return countsOfBackend({ counters: given }).errors;"
+    assert run(page, "counts.js", "countsOfBackend", body, **counters) == 4
+
+
 def test_names_in_paths_are_escaped(page: Page) -> None:
     body = 'return pathOf(["pools", "a/b", "x y"], { client: "", limit: 5, frontend: "f&g" });'
     assert run(page, "api.js", "pathOf", body) == "pools/a%2Fb/x%20y?limit=5&frontend=f%26g"
@@ -469,6 +487,23 @@ def test_backends_that_are_not_up_come_first(page: Page) -> None:
     ]
     body = "return urgentFirst(given.backends).map(({ name }) => name).join('');"
     assert run(page, "states.js", "urgentFirst", body, backends=backends) == "bdace"
+
+
+FRONTENDS = """
+const frontends = new Frontends();
+given.counts.forEach(([at, requests]) => {
+  const counters = { connections_total: 1, requests_total: requests };
+  frontends.update([{ name: given.name, listen: [], pools: [], tls: false, counters }], at);
+});
+"""
+
+
+def test_requests_have_their_rate_where_there_are_any(whole: Page) -> None:
+    for name, counts, shown in (("db", [[0, 0], [1000, 0]], ""), ("web", [[0, 10], [2000, 40]], "15 req/s")):
+        run(whole, "frontends.js", "Frontends", FRONTENDS, name=name, counts=counts)
+        row = whole.locator("#frontends tr", has_text=name)
+        assert row.locator("[data-part=requests]").text_content() == shown
+        assert row.locator("[data-part=connections]").text_content() == "0"
 
 
 def test_a_row_that_moves_keeps_the_focus(whole: Page) -> None:

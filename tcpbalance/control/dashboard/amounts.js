@@ -25,6 +25,11 @@ export function rate(number) {
   return number < 9.95 && !Number.isInteger(number) ? number.toFixed(1) : whole(number);
 }
 
+/** Requests of HTTP a second; null where it is not known. */
+export function requestRate(number) {
+  return `${rate(number)} req/s`;
+}
+
 export function bytes(number) {
   let place = 0;
   let rest = number;

@@ -1,7 +1,7 @@
 // One backend: its figures, and what can be changed of it.
 
-import { byteRate, rate, span, whole } from "./amounts.js";
-import { BACKEND_COUNTS, countsOfBackend, sessionsOf } from "./counts.js";
+import { byteRate, rate, requestRate, span, whole } from "./amounts.js";
+import { BACKEND_COUNTS, countsOfBackend, hasRequests, sessionsOf } from "./counts.js";
 import { hide, made, partsOf, set, show } from "./elements.js";
 import { Meter } from "./meter.js";
 import { Spark } from "./spark.js";
@@ -18,6 +18,7 @@ const WORDS = { ready: "Ready", drain: "Drain", maintenance: "Maintenance" };
 export class BackendRow {
   element = made("backend-template");
   meter = new Meter(BACKEND_COUNTS);
+  history = null; // What is drawn: of requests, where there are any.
   text = ""; // What a filter looks at.
   #parts = partsOf(this.element);
   #spark = new Spark(this.#parts.spark);
@@ -78,6 +79,8 @@ export class BackendRow {
     set(parts.sessions, "aria-label", `${sessions} sessions of ${backend.name}`);
     show(parts.max, backend.max_connections === null ? "" : ` / ${whole(backend.max_connections)}`);
     show(parts.connections, rate(rates.connections));
+    show(parts.requests, hasRequests(backend) ? requestRate(rates.requests) : "");
+    this.history = this.meter.history[hasRequests(backend) ? "requests" : "connections"];
     show(parts.errors, rate(rates.errors));
     set(parts.errors, "data-tone", rates.errors > 0 ? "bad" : "");
     show(parts.bytes, `${byteRate(rates.in)}, ${byteRate(rates.out)}`);
@@ -96,6 +99,6 @@ export class BackendRow {
   }
 
   draw(at, max) {
-    this.#spark.show(this.meter.history.connections, this.meter.history.errors, at, max);
+    this.#spark.show(this.history, this.meter.history.errors, at, max);
   }
 }

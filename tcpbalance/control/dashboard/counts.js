@@ -2,8 +2,8 @@
 
 import { sumOf } from "./meter.js";
 
-export const BACKEND_COUNTS = ["connections", "errors", "in", "out"];
-export const FRONTEND_COUNTS = ["connections", "refused", "unserved", "in", "out"];
+export const BACKEND_COUNTS = ["connections", "requests", "errors", "in", "out"];
+export const FRONTEND_COUNTS = ["connections", "requests", "refused", "unserved", "in", "out"];
 export const TOTAL_COUNTS = [...FRONTEND_COUNTS, "errors", "unqueued"];
 
 /** End reasons of sessions and requests that the balancer could not serve. */
@@ -26,12 +26,13 @@ function of(counters, ...names) {
 }
 
 function errors(counters) {
-  return of(counters, "connect_failures", "local_failures", "resets_before_answer");
+  return of(counters, "connect_failures", "local_failures", "resets_before_answer", "responses.5xx");
 }
 
 export function countsOfBackend({ counters }) {
   return {
     connections: of(counters, "connections_total"),
+    requests: of(counters, "requests_total"),
     errors: errors(counters),
     in: of(counters, "bytes_in"),
     out: of(counters, "bytes_out"),
@@ -41,6 +42,7 @@ export function countsOfBackend({ counters }) {
 export function countsOfFrontend({ counters }) {
   return {
     connections: of(counters, "connections_total"),
+    requests: of(counters, "requests_total"),
     refused: sumOf(counters, "refused"),
     unserved: of(counters, ...UNSERVED, "connections_shed", "setup_failures"),
     in: of(counters, "bytes_in"),
@@ -61,6 +63,11 @@ export function totalCounts({ frontends, pools }) {
     total.unqueued += of(counters, "queue_overflows", "queue_displacements", "queue_timeouts");
   }
   return total;
+}
+
+/** Whether there have been requests of HTTP, which say more than the connections that they come on. */
+export function hasRequests({ counters }) {
+  return of(counters, "requests_total") > 0;
 }
 
 export function sessionsOf({ counters }) {

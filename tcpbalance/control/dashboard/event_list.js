@@ -40,7 +40,7 @@ function lineOf(event) {
   show(parts.time, moment(event.time));
   set(parts.time, "datetime", event.time);
   show(parts.kind, event.kind.replaceAll("_", " "));
-  set(parts.kind, "data-tone", toneOf(event.kind));
+  set(parts.kind, "data-tone", toneOf(event));
   show(parts.text, wordOf(event));
   return line;
 }

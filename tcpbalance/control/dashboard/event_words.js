@@ -28,8 +28,9 @@ const PHRASES = {
   count: (count) => (count > 1 ? `with ${whole(count - 1)} more` : ""),
 };
 
-export function toneOf(kind) {
-  return TONES[kind] ?? "plain";
+export function toneOf({ kind, cause }) {
+  // A worker that has been replaced has ended without a cause.
+  return kind === "worker_ended" && cause ? "bad" : (TONES[kind] ?? "plain");
 }
 
 /** Words what an event is about, and what more it says: an event of a kind that is not known, too. */

@@ -1,7 +1,7 @@
 // The frontends, a row each.
 
-import { byteRate, rate, whole } from "./amounts.js";
-import { countsOfFrontend, FRONTEND_COUNTS, sessionsOf } from "./counts.js";
+import { byteRate, rate, requestRate, whole } from "./amounts.js";
+import { countsOfFrontend, FRONTEND_COUNTS, hasRequests, sessionsOf } from "./counts.js";
 import { byId, hide, made, partsOf, Rows, set, show } from "./elements.js";
 import { Meter } from "./meter.js";
 import { Spark } from "./spark.js";
@@ -12,7 +12,7 @@ export class Frontends {
   update(frontends, at) {
     this.#rows.update(frontends, at);
     const rows = [...this.#rows];
-    const max = Math.max(1, ...rows.map((row) => row.meter.history.connections.max(at)));
+    const max = Math.max(1, ...rows.map((row) => row.history.max(at)));
     rows.forEach((row) => row.draw(at, max));
   }
 }
@@ -20,6 +20,7 @@ export class Frontends {
 class FrontendRow {
   element = made("frontend-template");
   meter = new Meter(FRONTEND_COUNTS);
+  history = null; // What is drawn: of requests, where there are any.
   #parts = partsOf(this.element);
   #spark = new Spark(this.#parts.spark);
 
@@ -33,6 +34,8 @@ class FrontendRow {
     show(parts.pools, frontend.pools.join(", "));
     show(parts.sessions, whole(sessionsOf(frontend)));
     show(parts.connections, rate(rates.connections));
+    show(parts.requests, hasRequests(frontend) ? requestRate(rates.requests) : "");
+    this.history = this.meter.history[hasRequests(frontend) ? "requests" : "connections"];
     show(parts.refused, rate(rates.refused));
     set(parts.refused, "data-tone", rates.refused > 0 ? "warning" : "");
     show(parts.unserved, rate(rates.unserved));
@@ -41,6 +44,6 @@ class FrontendRow {
   }
 
   draw(at, max) {
-    this.#spark.show(this.meter.history.connections, this.meter.history.unserved, at, max);
+    this.#spark.show(this.history, this.meter.history.unserved, at, max);
   }
 }

@@ -1,8 +1,8 @@
 // The whole balancer: its figures of now, and the charts of the last minute.
 
-import { byteRate, counted, rate, whole } from "./amounts.js";
+import { byteRate, counted, rate, requestRate, whole } from "./amounts.js";
 import { Chart } from "./chart.js";
-import { queueOf, sessionsOf, TOTAL_COUNTS, totalCounts } from "./counts.js";
+import { hasRequests, queueOf, sessionsOf, TOTAL_COUNTS, totalCounts } from "./counts.js";
 import { byId, set, show } from "./elements.js";
 import { Meter } from "./meter.js";
 import { statesOf, upOf } from "./states.js";
@@ -32,7 +32,8 @@ export class Overview {
     show(byId("total-sessions"), whole(sum(frontends, sessionsOf)));
     show(byId("total-frontends"), `at ${counted(frontends.length, "frontend")}`);
     show(byId("total-connections"), rate(rates.connections));
-    show(byId("total-refused"), `${rate(rates.refused)} refused/s`);
+    const requests = frontends.some(hasRequests) ? `${requestRate(rates.requests)}, ` : "";
+    show(byId("total-refused"), `${requests}${rate(rates.refused)} refused/s`);
     show(byId("total-queue"), whole(sum(pools, queueOf)));
     show(byId("total-unqueued"), `${whole(counts.unqueued)} timed out or full`);
     show(byId("total-unserved"), rate(rates.unserved));

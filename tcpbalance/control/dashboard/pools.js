@@ -64,7 +64,7 @@ class PoolCard {
     this.#rows.update(urgentFirst(pool.backends), pool, at);
     const rows = [...this.#rows];
     // One scale for all, so that an uneven distribution is seen.
-    const max = Math.max(1, ...rows.map((row) => row.meter.history.connections.max(at)));
+    const max = Math.max(1, ...rows.map((row) => row.history.max(at)));
     rows.forEach((row) => row.draw(at, max));
   }
 
