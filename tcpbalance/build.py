@@ -127,8 +127,12 @@ def _preread_settings(
 
 def _server_tls(frontend: FrontendConfig, config: FrontendTlsConfig) -> ServerTls:
     """Make what clients speak TLS with; those that offer HTTP/2 as well are to choose what is spoken here."""
-    is_silent = frontend.mode == "http" and not config.alpn
-    return ServerTls(attrs.evolve(config, alpn=(HTTP_1_1,)) if is_silent else config)
+    if frontend.mode == "tcp":
+        return ServerTls(config)
+    from tcpbalance.http.answers import answer_to_plain
+
+    alpn = config.alpn or (HTTP_1_1,)
+    return ServerTls(attrs.evolve(config, alpn=alpn), answer_to_http=answer_to_plain)
 
 
 def build_pool(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 
 from tcpbalance.http.pages import Page
@@ -99,3 +100,11 @@ def own_answer(
     lines = edits.apply(b"\r\n" + extra)
     head = b"HTTP/1.1 %d %b%bDate: %b\r\n%b%b\r\n" % (status, phrase, lines, date, length, connection)
     return (head + body, len(body)) if with_body else (head, 0)
+
+
+def answer_to_plain() -> bytes:
+    """Give what a client gets that speaks HTTP without TLS where TLS is spoken."""
+    date = http_date(int(time.time()))
+    page = Page(b"this port speaks TLS: use https:// in the place of http://\n", "text/plain; charset=utf-8")
+    answer, _ = own_answer(400, date, page=page, keep_alive=False)
+    return answer

@@ -269,3 +269,14 @@ def test_head_has_no_body(make_scene: MakeScene) -> None:
     scene.send(scene.connection, HELLO)
     assert client.received.count(b"Content-Length: 5\r\n") == 2
     assert client.received.endswith(b"\r\n\r\nhello")
+
+
+def test_the_context_of_a_trace_is_passed_on_byte_for_byte(make_scene: MakeScene) -> None:
+    scene = make_scene(http={"send": ("x-forwarded", "via", "x-request-id")})
+    lines = (
+        b"TraceParent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
+        b"tracestate: rojo=00f067aa0ba902b7\r\ntracestate:congo=t61rcWkgMzE\r\n"
+    )
+    scene.connect(GET.replace(b"\r\n\r\n", b"\r\n%b\r\n" % lines))
+    assert lines in scene.connection.received
+    assert scene.connection.received.lower().count(b"traceparent") == 1

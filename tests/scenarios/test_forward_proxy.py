@@ -130,7 +130,9 @@ def test_a_page_inside_is_reached_with_a_password(stage: Stage) -> None:
     assert stage.curl(*USER) == (200, "a page inside", "")
     record = stage.record(target=f"{SITE}:{stage.port}", status=200, frontend="proxy")
     assert (record["method"], record["user"]) == ("CONNECT", "alice")
-    assert (record["backend"], record["reason"]) == (f"127.0.0.1:{stage.port}", "client_closed")
+    assert record["backend"] == f"127.0.0.1:{stage.port}"
+    # Both say that they close, and either may be the first.
+    assert record["reason"] in {"client_closed", "backend_closed"}
     assert record["client_bytes"] > 500
 
 

@@ -125,6 +125,20 @@ def test_the_backend_learns_of_the_client(site: Site) -> None:
     assert got["X-Forwarded-Port"] == str(site.daemon.ports["secure"])
 
 
+TRACE = {
+    "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    "tracestate": "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE",
+    "baggage": "userId=alice,serverNode=DF%2028",
+}
+"""What W3C Trace Context and Baggage have clients send."""
+
+
+def test_the_context_of_a_trace_is_passed_on_as_it_is(site: Site) -> None:
+    fields = [part for name, value in TRACE.items() for part in ("-H", f"{name}: {value}")]
+    got = json.loads(site.curl(*fields, site.url("/")))
+    assert {name: got[name] for name in TRACE} == TRACE
+
+
 def test_alpn_says_http_1_1(site: Site) -> None:
     assert (
         site.curl("-o/dev/null", "-w", "%{http_version}", site.url("/", "secure"), frontend="secure") == "1.1"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from OpenSSL import SSL
 
+from tcpbalance.net.tls.errors import openssl_words
+from tcpbalance.net.tls.openssl import write_out
 from tcpbalance.net.tls.records import (
     HEADER,
     MAX_IN_HANDSHAKE,
@@ -17,6 +20,9 @@ from tcpbalance.net.tls.records import (
     too_many,
 )
 
+_SPEAKS_HTTP = ("http request", "https proxy request")
+"""OpenSSL's words where a client speaks HTTP without TLS."""
+
 
 class Connection(SSL.Connection):
     """One as Twisted's TLS uses it, which writes all that has come, and then reads until there is no more.
@@ -24,7 +30,10 @@ class Connection(SSL.Connection):
     OpenSSL is given a few records at a time; those without data are counted. See ``records``.
 
     :param context: what it begins with.
+    :ivar answer_to_http: gives what a client is answered that speaks HTTP without TLS; None for nothing.
     """
+
+    answer_to_http: Callable[[], bytes] | None = None
 
     # What has come, up to where OpenSSL has got it; see ``records.Records``.
     _kept = b""
@@ -55,9 +64,20 @@ class Connection(SSL.Connection):
             except SSL.ZeroReturnError:
                 # Twisted cannot deal with a close_notify in the middle of a handshake.
                 raise SSL.SysCallError(-1, "Unexpected EOF") from None
+            except SSL.Error as error:
+                self.answer_if_http(error)
+                raise
             else:
                 self._unread = self._without_data = 0
                 return
+
+    def answer_if_http(self, error: SSL.Error) -> None:
+        """Let a client that speaks HTTP without TLS read why that does not work.
+
+        :param error: in which the handshake has ended.
+        """
+        if self.answer_to_http is not None and openssl_words(error) in _SPEAKS_HTTP:
+            write_out(self, self.answer_to_http())
 
     def recv(self, bufsiz: int, flags: int | None = None) -> bytes:
         """Read a record.

@@ -72,6 +72,14 @@ def handshake(connection: SSL.Connection, handle: Any) -> bool:
     return False
 
 
+def write_out(connection: SSL.Connection, data: bytes) -> None:
+    """Have bytes sent to the peer as they are, without TLS.
+
+    :param connection: one that writes memory, whose handshake has failed.
+    """
+    BIO_write(connection._from_ssl, data, len(data))
+
+
 def read(handle: Any, max_records: int) -> tuple[bytes, int, int]:
     """Read records, one after the other: SSL_read(3).
 

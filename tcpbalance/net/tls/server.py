@@ -27,15 +27,22 @@ class ServerTls:
 
     :param config: certificates, and what is asked of clients.
     :param wall_clock: seconds since the epoch.
+    :param answer_to_http: gives what a client is answered that speaks HTTP without TLS; None for nothing.
     :ivar files: all that were read.
     :ivar warnings: what of them is out of date: a certificate is shown all the same where there is no other
         for the name, and of an authority whose revocation list is out of date, no client is accepted.
     :raises TlsFileError: one of the files cannot be used.
     """
 
-    def __init__(self, config: FrontendTlsConfig, wall_clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        config: FrontendTlsConfig,
+        wall_clock: Callable[[], float] = time.time,
+        answer_to_http: Callable[[], bytes] | None = None,
+    ) -> None:
         self._config = config
         self._wall_clock = wall_clock
+        self._answer_to_http = answer_to_http
         self.files = tuple(dict.fromkeys(_files(config)))
         self._material: Material | None = None
         self.reload()
@@ -75,6 +82,8 @@ class ServerTls:
     def connection(self) -> Connection:
         """Begin with a client."""
         connection = Connection(self._context)
+        if self._answer_to_http is not None:
+            connection.answer_to_http = self._answer_to_http
         connection.set_accept_state()
         return connection
 

@@ -17,6 +17,7 @@ from OpenSSL import SSL
 
 from tcpbalance.net.ends import unread
 from tcpbalance.net.pump import MORE
+from tcpbalance.net.tls.connection import Connection
 from tcpbalance.net.tls.openssl import (
     BUFFER_SIZE,
     ENDED,
@@ -204,6 +205,10 @@ class TlsSocket:
         try:
             is_over = handshake(self.connection, self._handle)
             self.has_request = is_over and self._records.has_data
+        except SSL.Error as error:
+            if isinstance(self.connection, Connection):
+                self.connection.answer_if_http(error)
+            raise
         finally:
             self._answer(MORE if self.has_request and self._may_hold_tickets() else 0)
         return is_over
