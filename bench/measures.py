@@ -20,6 +20,7 @@ from bench.process import TREE, Child, run
 from bench.reloads import reload_often
 from bench.replacements import kill_often, weigh
 from bench.session_lists import list_often
+from bench.websockets import chat_through
 from bench.wrk import Load
 
 IDLE_FEW, IDLE_MANY = 200, 4000
@@ -218,6 +219,13 @@ def http_beside(turn: Turn) -> Figures:
     return _beside("http_beside", turn)
 
 
+def http_websocket(turn: Turn) -> Figures:
+    """Measure messages of WebSockets, and how many more they are than where connections are served."""
+    folder = Path(tempfile.mkdtemp(dir=turn.arena.folder))
+    found = chat_through(PROXIES[turn.contestant], folder, turn.seconds, _PATIENCE)
+    return {"http_websocket_rate": found.http, "http_websocket_ratio": found.http / found.tcp}
+
+
 def _beside(name: str, turn: Turn) -> Figures:
     port = turn.running.port
     alone = wrk.load(port, turn.seconds)
@@ -344,6 +352,7 @@ MEASURES: dict[str, Measure] = {
     "http_download": Measure(http_download, HTTP),
     "http_upload": Measure(http_upload, HTTP),
     "http_beside": Measure(http_beside, HTTP),
+    "http_websocket": Measure(http_websocket, HTTP, contestants=("tcpbalance",)),
 }
 
 

@@ -102,4 +102,8 @@ METRICS = {
     ),
     "http_beside_rate": Metric("HTTP requests with a bulk download beside", "1/s", "higher"),
     "http_beside_bulk": Metric("the bulk HTTP download meanwhile", "Gbit/s", "higher"),
+    "http_websocket_rate": Metric("WebSocket messages there and back", "1/s", "higher"),
+    "http_websocket_ratio": Metric(
+        'WebSocket messages there and back, to those with mode = "tcp"', "times", "higher"
+    ),
 }

@@ -78,6 +78,7 @@ TARGETS = (
     Target("http_download_cpu", 0.5, HTTP_PEERS),
     Target("http_upload_cpu", 0.5, HTTP_PEERS),
     Target("http_beside_ratio", 4.0),
+    Target("http_websocket_ratio", 0.95),
 )
 
 

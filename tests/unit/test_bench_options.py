@@ -8,7 +8,14 @@ pytest.importorskip("bench", reason="bench/ is in the tree, not in the wheel")
 
 from bench.options import read_options
 
-OF_REQUESTS = ("http_requests", "http_browser", "http_download", "http_upload", "http_beside")
+OF_REQUESTS = (
+    "http_requests",
+    "http_browser",
+    "http_download",
+    "http_upload",
+    "http_beside",
+    "http_websocket",
+)
 OVER_TLS = ("handshakes_ecdsa", "handshakes_rsa", "tls_requests", "tls_download", "tls_idle")
 
 
