@@ -1,4 +1,4 @@
-"""``tcpbalance explain``: what would become of a client's next connection, and why."""
+"""``tcpbalance explain``: what would become of a client's next connection or request, and why."""
 
 from __future__ import annotations
 
@@ -23,14 +23,44 @@ _OUTCOMES = {
     "queue_full": "is closed, queue_full: each backend that is available is full, and the queue, too",
 }
 
+_REQUEST_OUTCOMES = {
+    "connects": "goes to a backend",
+    "waits": "waits until its connection is accepted",
+    "refused": "does not come: its connection is refused",
+    "no_backend": "is answered with 503, no_backend: no backend is available",
+    "tunnels": "gets a tunnel to what it names, if its password is right where it needs one",
+    "queued": "waits in the queue of the pool",
+    "queue_full": "is answered with 503, queue_full: each backend that may serve is full, and the queue, too",
+}
+
 
 def add_explain(commands: Commands) -> None:
     """Add the command to a parser."""
     explain = add_admin_command(
-        commands, "explain", "show what would become of the next connection of a client, and why"
+        commands, "explain", "show what would become of the next connection or request of a client, and why"
     )
-    explain.add_argument("frontend", metavar="FRONTEND", help="the name of the frontend that it comes to")
-    explain.add_argument("client", metavar="CLIENT", help="the IP address of the client, or unix")
+    explain.add_argument(
+        "frontend",
+        metavar="FRONTEND",
+        nargs="?",
+        help="the name of the frontend that it comes to; a request needs none where it fits one alone",
+    )
+    explain.add_argument(
+        "client",
+        metavar="CLIENT",
+        nargs="?",
+        help="the IP address of the client, or unix; by default, a request comes from 127.0.0.1",
+    )
+    explain.add_argument(
+        "--request", metavar="REQUEST", help='what the client asks: "GET https://www.example.com/api"'
+    )
+    explain.add_argument(
+        "--header",
+        metavar="LINE",
+        action="append",
+        default=[],
+        help='a header of the request, such as "Accept: */*"; several times for several',
+    )
     explain.add_argument("--server-name", metavar="NAME", help="what the client asks for by TLS")
     explain.add_argument("--json", action="store_true", help="show it as JSON")
     explain.set_defaults(run=_explain)
@@ -44,6 +74,8 @@ def _explain(arguments: argparse.Namespace) -> int:
         frontend=arguments.frontend,
         client=arguments.client,
         server_name=arguments.server_name,
+        request=arguments.request,
+        headers="\n".join(arguments.header) or None,
     )
     if arguments.json:
         import json
@@ -57,12 +89,13 @@ def _explain(arguments: argparse.Namespace) -> int:
 def explain_lines(answer: Mapping[str, Any], width: int | None, paint: Paint) -> list[str]:
     """Word an answer, with a table of the backends."""
     lines = [
-        f"{answer['client']} at frontend {answer['frontend']} {_OUTCOMES[answer['outcome']]}",
+        _outcome_line(answer),
         f"accepted by {_by(answer)}{_waits_for(answer)}",
     ]
     if answer["proxy_header"]:
         lines.append("a connection from this address must begin with a PROXY header, which names the client")
     lines += _admission_lines(answer["admission"])
+    lines += _request_lines(answer)
     pool = answer["pool"]
     if pool is None:
         return lines
@@ -71,7 +104,48 @@ def explain_lines(answer: Mapping[str, Any], width: int | None, paint: Paint) ->
     lines.append(f"{others}pool {pool['name']}{route}: {pool['by'] or 'it has no backends'}")
     if not pool["exact"]:
         lines.append("the order of the backends is not known beforehand; these are possible")
-    return [*lines, "", *_backend_lines(pool, width, paint)]
+    lines += ["", *_backend_lines(pool, width, paint)]
+    sent = answer["request"] and answer["request"]["sent"]
+    return [*lines, "", "the first backend gets", *(f"  {line}" for line in sent)] if sent else lines
+
+
+def _outcome_line(answer: Mapping[str, Any]) -> str:
+    outcome, request = answer["outcome"], answer["request"]
+    if request is None:
+        return f"{answer['client']} at frontend {answer['frontend']} {_OUTCOMES[outcome]}"
+    words = _REQUEST_OUTCOMES.get(outcome)
+    if words is None:
+        because = f", {request['cause']}" if request["cause"] else ""
+        words = f"is answered with {request['status']}, {outcome}{because}: {request['meaning']}"
+    return f"the request of {answer['client']} at frontend {answer['frontend']} {words}"
+
+
+def _request_lines(answer: Mapping[str, Any]) -> Iterator[str]:
+    request = answer["request"]
+    if request is None:
+        return
+    if request["client"] not in (None, answer["client"]):
+        yield f"the client that is reported is {request['client']}"
+    if request["limits"]:
+        yield from _request_limit_lines(request["limits"])
+    if answer["pool"] is None and answer["route"]:
+        yield f"the route {answer['route']} answers"
+    if request["location"]:
+        yield f"Location: {request['location']}"
+    if request["shares"]:
+        shares = ", ".join(f"{name}: {weight}" for name, weight in request["shares"].items())
+        yield f"the clients of the route are shared by weight ({shares})"
+
+
+def _request_limit_lines(limits: Mapping[str, Any]) -> Iterator[str]:
+    if limits["would_refuse"]:
+        yield f"without dry_run, it would be refused: {limits['would_refuse']}"
+    under_way, rate = limits["under_way"], limits["rate"]
+    if under_way:
+        yield f"{under_way['used']} of {under_way['limit']} requests of all clients are under way"
+    if rate:
+        wait = f", the next in {limits['next_in']:.3g} s" if limits["next_in"] else ""
+        yield f"{rate['left']} of {rate['limit']} requests of the client may come at once by the rate{wait}"
 
 
 def _by(answer: Mapping[str, Any]) -> str:

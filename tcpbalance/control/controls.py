@@ -12,7 +12,7 @@ from tcpbalance.control.affinity import AffinityQuery, Forgotten
 from tcpbalance.control.bans import Ban, BansQuery
 from tcpbalance.control.config_orders import ChangeConfig, Order
 from tcpbalance.control.events import Events
-from tcpbalance.control.explain import ExplainQuery
+from tcpbalance.control.explain_query import ExplainQuery
 from tcpbalance.control.reloading import ConfigState
 from tcpbalance.control.report import EVERYTHING, Scope
 from tcpbalance.control.session_id import SessionId

@@ -1,20 +1,18 @@
-"""What would become of a client's next connection, asked of what decides about it, with nothing changed."""
+"""What would become of a client's next connection, or of a request on it, asked of what decides about them,
+with nothing changed."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
-from attrs import field, frozen
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from attrs import frozen
 
-from tcpbalance.admission.answer import Allowance
-from tcpbalance.config.addresses import Address
-from tcpbalance.config.messages import value_text
-from tcpbalance.control.api_request import ApiError
-from tcpbalance.control.parameters import check_parameters, read_parameter
-from tcpbalance.errors import SettingError
-from tcpbalance.net.addresses import ClientAddress, packed
+from tcpbalance.control.allowances import shown_allowance
+from tcpbalance.control.asked_request import AskedRequest
+from tcpbalance.control.explain_query import ExplainQuery
+from tcpbalance.net.addresses import ClientAddress
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.explanation import Why, asked
 from tcpbalance.pool.pool import Pool
@@ -24,7 +22,6 @@ from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.facts import QUEUED
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.registry import FULL
-from tcpbalance.wire.server_names import check_pattern
 
 CONNECTS = "connects"
 """A backend is tried."""
@@ -32,8 +29,8 @@ CONNECTS = "connects"
 REQUESTS = "requests"
 """The client is served, and the pool is chosen for each request."""
 
-AT_UNIX = "unix"
-"""In the place of an address: the client is at a unix socket."""
+TUNNELS = "tunnels"
+"""The client gets a tunnel to what it names, if its password is right."""
 
 WAITS_FOR_ACCEPT = "waits"
 """The client waits until it is accepted."""
@@ -42,82 +39,38 @@ Reasons: TypeAlias = Sequence[tuple[Backend, Why]]
 """Backends, and why each of them is where it is."""
 
 
-@frozen(kw_only=True)
-class ExplainQuery:
-    """Which connection is meant.
+@frozen
+class _Found:
+    """What is found out about a connection, or a request, before its pool is asked.
 
-    :param frontend: the name of the frontend that it comes to.
-    :param client: the address that it comes from, or that a PROXY header names; `AT_UNIX` for none.
-    :param server_name: what it asks for by TLS; None for nothing.
-    :param parameters: that say all this.
+    :param route: the name of its route; None without one.
+    :param pool: that serves it; None for none.
+    :param client: the packed address by which a backend is chosen; None for none.
+    :param reason: why a request is answered here; None where it is not.
+    :param is_tunnel: whether a request gets a tunnel.
+    :param is_drawn: whether the pool is drawn for each request.
+    :param shown: shows the request, by the backend that is tried first; None for a connection.
     """
 
-    frontend: str
-    client: str
-    server_name: str | None
-    parameters: Mapping[str, str] = field(factory=dict)
+    route: str | None
+    pool: Pool | None
+    client: bytes | None
+    reason: EndReason | None = None
+    is_tunnel: bool = False
+    is_drawn: bool = False
+    shown: Callable[[Backend | None], dict[str, Any]] | None = None
 
-    @property
-    def packed(self) -> bytes | None:
-        """The client's address, as lists and limits know it; None at a unix socket."""
-        return packed(self.client)
+    def outcome(self, choice: Mapping[str, Any] | None) -> str:
+        """Give the word for what becomes of it.
 
-    @property
-    def address(self) -> ClientAddress:
-        """The same as a session has it."""
-        if self.client == AT_UNIX:
-            return ClientAddress(UNIXAddress(None))
-        kind = IPv6Address if ":" in self.client else IPv4Address
-        return ClientAddress(kind("TCP", self.client, 0))
-
-
-def read_explain_query(query: Mapping[str, str]) -> ExplainQuery:
-    """Read the parameters of a request.
-
-    :raises ApiError: one is not known, or is missing, or makes no sense.
-    """
-    check_parameters(query, ("frontend", "client", "server_name"))
-    for name in ("frontend", "client"):
-        if name not in query:
-            raise ApiError(400, "missing_parameter", f"which connection is meant: give {name}")
-    return ExplainQuery(
-        frontend=query["frontend"],
-        client=read_parameter(query, "client", _client, ""),
-        server_name=read_parameter(query, "server_name", _server_name, None),
-        parameters=query,
-    )
-
-
-def _client(text: str) -> str:
-    if text != AT_UNIX and (packed(text) is None or "%" in text):
-        raise SettingError(
-            f'must be an IP address such as "203.0.113.7", or "{AT_UNIX}", got {value_text(text)}'
-        )
-    return text
-
-
-def check_listeners(listen: Iterable[Address], query: ExplainQuery) -> None:
-    """See whether such a client can come to a frontend at all.
-
-    :param listen: where it listens.
-    :raises ApiError: it cannot.
-    """
-    at_unix = query.client == AT_UNIX
-    if any(address.is_unix is at_unix for address in listen):
-        return
-    why = (
-        "has no unix socket: give the IP address of a client"
-        if at_unix
-        else f"has unix sockets alone, whose clients have no IP address: give client={AT_UNIX}"
-    )
-    raise ApiError(400, "no_such_listener", f"frontend {query.frontend} {why}")
-
-
-def _server_name(text: str) -> str:
-    name = check_pattern(text)
-    if name.startswith("*"):
-        raise SettingError(f"must be one host name, as a client asks for it, got {value_text(text)}")
-    return name
+        :param choice: what the pool would do; None without one.
+        """
+        if self.is_tunnel:
+            return TUNNELS
+        if self.reason is not None:
+            return self.reason.word
+        outcome: str = EndReason.NO_ROUTE.word if choice is None else choice["outcome"]
+        return outcome
 
 
 def explain(
@@ -130,20 +83,24 @@ def explain(
     :returns: the parts of the answer; see `put_together`.
     """
     context, registry, client = factory.context, factory.registry, query.address
-    pool, preread = context.pool_for(query.server_name), context.preread
+    preread = context.preread
     limit = registry.max_sessions
     is_full = limit is not None and registry.count >= limit
     waits_for = sorted({*waits_for, FULL} if is_full else {*waits_for})
     admission = _admission(context, client)
-    choice, candidates, skipped = (None, (), ()) if pool is None else _choice(pool, client.packed)
+    if query.request is None:
+        found = _Found(_route(context, query.server_name), context.pool_for(query.server_name), client.packed)
+    else:
+        found = _request(factory, query.request, client)
+    choice, candidates, skipped = (None, (), ()) if found.pool is None else _choice(found.pool, found)
     if waits_for:
         outcome = WAITS_FOR_ACCEPT
     elif admission is not None and admission["refused"] is not None:
         outcome = EndReason.REFUSED.word
-    elif context.reads_requests:
+    elif query.request is None and context.reads_requests:
         outcome = REQUESTS
     else:
-        outcome = EndReason.NO_ROUTE.word if choice is None else choice["outcome"]
+        outcome = found.outcome(choice)
     answer = {
         "frontend": context.name,
         "client": query.client,
@@ -156,7 +113,8 @@ def explain(
         and preread is not None
         and preread.hand_over is not None,
         "admission": admission,
-        "route": _route(context, query.server_name),
+        "route": found.route,
+        "request": None if found.shown is None else found.shown(candidates[0][0] if candidates else None),
         "pool": choice,
     }
     parts: list[Any] = [answer]
@@ -173,6 +131,26 @@ def put_together(parts: Sequence[Any]) -> dict[str, Any]:
     for part, backend in parts[1:]:
         answer["pool"][part].append(backend)
     return answer
+
+
+def _request(factory: FrontendFactory, request: AskedRequest, client: ClientAddress) -> _Found:
+    """Find out about a request on a connection of a client."""
+    # Only processes that read requests have these modules.
+    from tcpbalance.control.explained_request import explained, shown
+    from tcpbalance.http.context import HttpContext
+
+    context = factory.context
+    assert isinstance(context, HttpContext)
+    found = explained(context, request, client, factory.registry.accept_pause.ports)
+    return _Found(
+        None if found.route is None else found.route.name,
+        found.pool,
+        found.packed,
+        found.reason,
+        is_tunnel=found.is_tunnel,
+        is_drawn=found.is_drawn,
+        shown=partial(shown, found),
+    )
 
 
 def _route(context: SessionContext, server_name: str | None) -> str | None:
@@ -194,30 +172,24 @@ def _admission(context: SessionContext, client: ClientAddress) -> dict[str, Any]
         "meaning": None if refusal is None else refusal.meaning,
         "list": answer.decisive_list,
         "banned_for": round(answer.banned_for, 3),
-        "connections": _allowance(answer.connections),
-        "rate": _allowance(answer.rate),
+        "connections": shown_allowance(answer.connections),
+        "rate": shown_allowance(answer.rate),
         "next_in": round(answer.next_in, 3),
-        "refusals": _allowance(answer.refusals),
+        "refusals": shown_allowance(answer.refusals),
     }
 
 
-def _allowance(allowance: Allowance | None) -> dict[str, int] | None:
-    if allowance is None:
-        return None
-    return {"used": allowance.used, "limit": allowance.limit, "left": allowance.left}
-
-
-def _choice(its_pool: Pool, client: bytes | None) -> tuple[dict[str, Any], Reasons, Reasons]:
+def _choice(its_pool: Pool, found: _Found) -> tuple[dict[str, Any], Reasons, Reasons]:
     """Say what a pool would do.
 
     :returns: all but the backends; those that would be tried, and the others.
     """
     with asked(its_pool) as (pool, selection):
-        choice = selection.explain(client)
+        choice = selection.explain(found.client)
         shown = {
-            "outcome": CONNECTS if choice.candidates else _without_candidates(pool, client),
+            "outcome": CONNECTS if choice.candidates else _without_candidates(pool, found.client),
             "name": pool.name,
-            "exact": choice.exact,
+            "exact": choice.exact and not found.is_drawn,
             "by": choice.by,
             "attempts": 1 + pool.retries,
             "candidates": [],

@@ -1,4 +1,4 @@
-"""The operation of the API that explains what would become of a connection."""
+"""The operation of the API that explains what would become of a connection, or of a request."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 
 from tcpbalance.control.api_request import ApiAnswer, ApiRequest
 from tcpbalance.control.controls import Controls
-from tcpbalance.control.explain import read_explain_query
+from tcpbalance.control.explain_query import read_explain_query
 from tcpbalance.control.json_pieces import json_pieces
 from tcpbalance.control.long_answers import LongAnswers
 from tcpbalance.control.routes import ApiRoute
@@ -28,5 +28,5 @@ class ExplainHandlers:
         return [ApiRoute("GET", "/api/v1/explain", self._explain)]
 
     def _explain(self, request: ApiRequest) -> Deferred[ApiAnswer]:
-        query = read_explain_query(request.query)
+        query = read_explain_query(request.query, self._controls.config.frontends)
         return self._long_answers.answer(lambda: self._controls.explain(query), json_pieces)

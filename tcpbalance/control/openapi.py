@@ -242,14 +242,20 @@ DESCRIBED_PATHS: dict[str, Any] = {
     ),
     "/api/v1/explain": _path(
         get=_operation(
-            "Explain what would become of the next connection of a client; nothing changes by that.",
+            "Explain what would become of the next connection of a client, or of a request on it; nothing "
+            "changes by that.",
             ref("Explanation"),
             query={
                 "frontend": TEXT,
-                "client": {**TEXT, "description": "An IP address."},
+                "client": {**TEXT, "description": 'An IP address, or "unix". A request needs none.'},
                 "server_name": {**TEXT, "description": "What the client asks for by TLS."},
+                "request": {
+                    **TEXT,
+                    "description": 'Such as "GET https://www.example.com/api". It needs a frontend where it '
+                    "may come to several.",
+                },
+                "headers": {**TEXT, "description": "Further lines of its head."},
             },
-            needed=("frontend", "client"),
         )
     ),
     "/api/v1/debug_clients": _path(

@@ -117,6 +117,46 @@ _EXPLAINED_BACKEND = table(
 
 _REACHES = {"enum": ["connects", "queued", "queue_full", "no_backend"]}
 
+_ANSWERED_HERE = (
+    "bad_request",
+    "rate_limited",
+    "max_requests",
+    "answered_here",
+    "tunnels",
+    "tunnel_refused",
+)
+"""Outcomes of requests that no backend gets."""
+
+_EXPLAINED_REQUEST = table(
+    status={**_COUNT_OR_NULL, "description": "Of the answer, where the request is answered here."},
+    cause={**TEXT_OR_NULL, "description": "What is wrong with it, in a word."},
+    meaning=TEXT_OR_NULL,
+    location={**TEXT_OR_NULL, "description": "Where a redirect leads."},
+    client={**TEXT_OR_NULL, "description": "The client as backends would know it."},
+    limits=_or_null(
+        table(
+            refused=TEXT_OR_NULL,
+            would_refuse=TEXT_OR_NULL,
+            under_way=_ALLOWANCE,
+            rate=_ALLOWANCE,
+            next_in={
+                **NUMBER,
+                "description": "Seconds until the client's next request may come by the rate.",
+            },
+        )
+    ),
+    shares={
+        "type": ["object", "null"],
+        "additionalProperties": COUNT,
+        "description": "The weights of the pools that share the clients of the route, by their names.",
+    },
+    sent={
+        "type": ["array", "null"],
+        "items": TEXT,
+        "description": "The lines of the head that the first backend would get.",
+    },
+)
+
 _EXPLANATION = {
     "frontend": TEXT,
     "client": TEXT,
@@ -126,7 +166,7 @@ _EXPLANATION = {
         **TRUTH,
         "description": "Whether any worker accepts the connection, and hands it over to this one.",
     },
-    "outcome": {"enum": ["waits", "refused", "no_route", "requests", *_REACHES["enum"]]},
+    "outcome": {"enum": ["waits", "refused", "no_route", "requests", *_ANSWERED_HERE, *_REACHES["enum"]]},
     "waits_for": {**array(TEXT), "description": "Why the client is not accepted at once."},
     "connections": {
         **table(open=_COUNT_OR_NULL, limit=_COUNT_OR_NULL),
@@ -151,6 +191,7 @@ _EXPLANATION = {
         )
     ),
     "route": TEXT_OR_NULL,
+    "request": _or_null(_EXPLAINED_REQUEST),
     "pool": _or_null(
         table(
             name=TEXT,

@@ -19,7 +19,8 @@ from tcpbalance.control.bans import Ban, BansQuery, check_space, frontends_meant
 from tcpbalance.control.change_queue import ChangeQueue
 from tcpbalance.control.config_orders import ChangeConfig, Order
 from tcpbalance.control.events import Events
-from tcpbalance.control.explain import ExplainQuery, check_listeners, explain, put_together
+from tcpbalance.control.explain import explain, put_together
+from tcpbalance.control.explain_query import ExplainQuery, check_listeners, check_mode
 from tcpbalance.control.finding import check_frontend, check_names, find_backend, find_pool
 from tcpbalance.control.in_pieces import in_pieces
 from tcpbalance.control.pool_events import PoolEvents, SubscribedPools
@@ -158,6 +159,7 @@ class ProcessControls:
         factories, name = self._balancer.factories, query.frontend
         check_frontend(list(factories), name)
         check_listeners(self.config.frontends[name].listen, query)
+        check_mode(self.config.frontends[name], query)
         parts = in_pieces(self._reactor, explain(factories[name], query, self._balancer.waits_for(name)))
         return parts.addCallback(lambda found: {**put_together(found), "worker": ONLY_PROCESS})
 

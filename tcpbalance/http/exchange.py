@@ -57,7 +57,14 @@ from tcpbalance.http.request_deadlines import NO_LOOK, excuses, next_deadline, n
 from tcpbalance.http.request_limits import RequestLimits
 from tcpbalance.http.response import Response
 from tcpbalance.http.routes import Route
-from tcpbalance.http.routing import TUNNEL, check_limits, check_size, find_route, fixed_answer
+from tcpbalance.http.routing import (
+    TUNNEL,
+    check_limits,
+    check_size,
+    find_route,
+    fixed_answer,
+    offered_protocols,
+)
 from tcpbalance.http.upload import KEPT, Upload
 from tcpbalance.http.upstream import NOT_IN_USE, BackendHttpConnection
 from tcpbalance.net.addresses import address_text
@@ -464,13 +471,8 @@ class Exchange:
         )
 
     def _offered(self, head: RequestHead) -> list[bytes]:
-        """Give the protocols that the backend may change to: those that the route allows, and none after a
-        body, which would stand between the two."""
         assert self.route is not None
-        if self.upload is not None:
-            return []
-        allowed = self.route.upgrade
-        return [name for name in upgrade(head) if name.decode("latin-1") in allowed]
+        return offered_protocols(self.route, head, self.upload is not None)
 
     # A tunnel
 

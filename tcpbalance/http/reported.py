@@ -52,11 +52,13 @@ def reported(
 
 def request_id(head: RequestHead, client: ForwardedClient) -> bytes:
     """Give a request its name: that of a trusted proxy in front, or a new one."""
-    if client.trusted:
-        values = head.values(b"x-request-id")
-        if len(values) == 1 and 0 < len(values[0]) <= MAX_REQUEST_ID:
-            return values[0]
-    return urandom(16).hex().encode("ascii")
+    return given_request_id(head, client) or urandom(16).hex().encode("ascii")
+
+
+def given_request_id(head: RequestHead, client: ForwardedClient) -> bytes | None:
+    """Give the name that a request has from a trusted proxy in front; None where it has none."""
+    values = head.values(b"x-request-id") if client.trusted else []
+    return values[0] if len(values) == 1 and 0 < len(values[0]) <= MAX_REQUEST_ID else None
 
 
 def packed_client(client: ForwardedClient) -> bytes | None:

@@ -16,6 +16,7 @@ from tcpbalance.net.tls.facts import TlsFacts
 from tcpbalance.proxy.dry_run import DryRun, DryRunLimit, DryRunSession
 from tcpbalance.proxy.preread import Preread
 from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.wire.http.fields import upgrade
 from tcpbalance.wire.http.framing import Framing
 from tcpbalance.wire.http.head import RequestHead
 from tcpbalance.wire.http.routing_path import routing_path
@@ -38,12 +39,17 @@ class RouteAnswer:
     """What a route answers without a backend.
 
     :ivar page: the body; None where the answer has none of its own.
-    :ivar extra: more lines, each with CR LF.
+    :ivar location: where a redirect leads; None where it is none.
     """
 
     status: int
     page: Page | None = None
-    extra: bytes = b""
+    location: str | None = None
+
+    @property
+    def extra(self) -> bytes:
+        """More lines, each with CR LF."""
+        return b"" if self.location is None else b"Location: %b\r\n" % self.location.encode("latin-1")
 
 
 def find_route(
@@ -99,7 +105,13 @@ def fixed_answer(route: Route, target: RequestTarget) -> RouteAnswer:
     location = route.redirect.location(host, target.upstream.decode("latin-1"))
     if location is None:
         raise RequestRefused(400, "bad_target")
-    return RouteAnswer(route.redirect.status, None, b"Location: %b\r\n" % location.encode("latin-1"))
+    return RouteAnswer(route.redirect.status, None, location)
+
+
+def offered_protocols(route: Route, head: RequestHead, has_body: bool) -> list[bytes]:
+    """Give the protocols that the backend may change to: those that the route allows, and none after a body,
+    which would stand between the two."""
+    return [] if has_body else [name for name in upgrade(head) if name.decode("latin-1") in route.upgrade]
 
 
 def check_limits(

@@ -48,6 +48,12 @@ class AcceptPause:
         return not self._reasons and any(_is_at(acceptor.getHost(), address) for acceptor in self._acceptors)
 
     @property
+    def ports(self) -> list[int]:
+        """Those of IP addresses, in the order in which they were added."""
+        hosts = [acceptor.getHost() for acceptor in self._acceptors]
+        return [host.port for host in hosts if isinstance(host, IPv4Address | IPv6Address)]
+
+    @property
     def reasons(self) -> list[str]:
         """Those for which clients are not accepted now."""
         return sorted(self._reasons)

@@ -13,7 +13,8 @@ from twisted.python.failure import Failure
 
 from tcpbalance.balancer import Balancer
 from tcpbalance.control.affinity import forget_affinity, read_what_to_forget
-from tcpbalance.control.explain import explain, read_explain_query
+from tcpbalance.control.explain import explain
+from tcpbalance.control.explain_query import read_explain_query
 from tcpbalance.control.in_pieces import at_once, in_pieces
 from tcpbalance.control.report import (
     EVERYTHING,
@@ -173,7 +174,8 @@ def _forget_affinity(balancer: Balancer, question: Question) -> Generator[None, 
 def _explain(balancer: Balancer, question: Question) -> Generator[None, None, list[Any]]:
     query = read_explain_query(question["query"])
     factory = balancer.factories.get(query.frontend)
-    if factory is None:
+    # It may have come to have another mode since the supervisor has looked.
+    if factory is None or (query.request is not None and not factory.context.reads_requests):
         return []
     parts = yield from explain(factory, query, balancer.waits_for(query.frontend))
     return parts

@@ -18,7 +18,8 @@ from tcpbalance.control.bans import Ban, BansQuery, check_space, frontends_meant
 from tcpbalance.control.change_queue import ChangeQueue
 from tcpbalance.control.config_orders import ChangeConfig, Order
 from tcpbalance.control.events import Events
-from tcpbalance.control.explain import ExplainQuery, check_listeners, put_together
+from tcpbalance.control.explain import put_together
+from tcpbalance.control.explain_query import ExplainQuery, check_listeners, check_mode
 from tcpbalance.control.finding import check_frontend, check_names, find_backend, find_pool
 from tcpbalance.control.in_pieces import in_pieces
 from tcpbalance.control.pool_events import PoolEvents
@@ -159,6 +160,7 @@ class FleetControls:
         """See ``Controls``: asks the worker that the client belongs to, or all where it belongs to none."""
         check_frontend(list(self.config.frontends), query.frontend)
         check_listeners(self.config.frontends[query.frontend].listen, query)
+        check_mode(self.config.frontends[query.frontend], query)
         client = query.packed
         place = None if client is None else owner(client, self.config.workers)
         answers: Answers = yield self._supervisor.questions.ask(EXPLAIN, {"query": query.parameters}, place)

@@ -27,7 +27,8 @@ from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.config.quantities import Rate
 from tcpbalance.control.api_request import ApiError
-from tcpbalance.control.explain import check_listeners, explain, put_together, read_explain_query
+from tcpbalance.control.explain import explain, put_together
+from tcpbalance.control.explain_query import check_listeners, read_explain_query
 from tcpbalance.control.in_pieces import at_once
 from tcpbalance.pool import explanation
 from tcpbalance.pool.backend import AdminState, Backend

@@ -22,6 +22,11 @@ interval = "100ms"
 [frontends.web.limits]
 connections_per_client = 1000
 ban_after = 1000
+[frontends.site]
+listen = "127.0.0.1:0"
+mode = "http"
+pool = "web"
+limits = { max_requests = 5, requests_per_client = "5/s" }
 """
 
 BACKENDS = "/api/v1/pools/web/backends"
@@ -102,7 +107,7 @@ class Described:
 
 
 def test_each_operation_answers_as_it_is_described(stage: Stage) -> None:
-    with stage.daemon(LOOPBACK, TABLES) as daemon, connect(daemon.port) as client:
+    with stage.daemon(LOOPBACK, TABLES) as daemon, connect(daemon.ports["web"]) as client:
         client.recv(1)
         admin = Admin(daemon)
         described = Described(admin)
@@ -140,6 +145,8 @@ def test_each_operation_answers_as_it_is_described(stage: Stage) -> None:
         ask("PUT", "/api/v1/debug_clients", {"debug_clients": ["192.0.2.1"]})
         assert ask("GET", "/api/v1/debug_clients")["debug_clients"] == ["192.0.2.1/32"]
         assert ask("GET", "/api/v1/explain?frontend=web&client=127.0.0.1")["pool"]["candidates"]
+        assert ask("GET", "/api/v1/explain?request=http://a.example/x")["request"]["sent"]
+        assert ask("GET", "/api/v1/explain?request=TRACE%20http://a.example/")["request"]["status"] == 405
         assert ask("GET", "/api/v1/log")["level"] == "info"
         ask("PATCH", "/api/v1/log", {"level": "warn"})
         ask("POST", "/api/v1/reload", {})

@@ -14,6 +14,7 @@ from support.clients import ask, connect, read_all
 from support.command import command
 from support.daemon import Daemon
 from support.hellos import real_hello
+from support.http_backend import http_backend
 from support.waiting import until
 
 CLIENTS = [f"127.0.0.{host}" for host in range(2, 12)]
@@ -142,6 +143,69 @@ def test_clients_that_a_proxy_names(stage: Stage, workers: int) -> None:
         assert explained(admin, "behind", "127.0.0.1")["proxy_header"]
 
 
+SITE = """
+[frontends.shop]
+listen = "127.0.0.1:0"
+mode = "http"
+limits = { max_requests = 5, requests_per_client = "1/h", request_burst_per_client = 2 }
+[[frontends.shop.routes]]
+name = "api"
+hosts = ["shop.example.com"]
+paths = ["/api/*"]
+strip_prefix = "/api"
+pool = "named"
+request_headers = { set = { X-Token = "swordfish" } }
+[[frontends.shop.routes]]
+name = "old"
+paths = ["/old"]
+redirect = { to = "https://{host}/new" }
+[pools.named]
+backends = ["ADDRESS"]
+"""
+
+
+def answer_of(port: int, source: str, path: str) -> bytes:
+    with connect(port, source) as sock:
+        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: shop.example.com\r\nConnection: close\r\n\r\n".encode())
+        return read_all(sock)
+
+
+def test_requests(stage: Stage) -> None:
+    with http_backend() as backend, stage.daemon(more=SITE.replace("ADDRESS", backend.address)) as daemon:
+        admin, port, client = Admin(daemon), daemon.ports["shop"], CLIENTS[0]
+        where = f"http://shop.example.com:{port}"
+        said = admin.get("/api/v1/explain?" + urlencode({"request": f"{where}/api/users?x=1"}))
+        assert (said["frontend"], said["client"], said["outcome"]) == ("shop", "127.0.0.1", "connects")
+        said = explained(admin, "shop", client, request=f"GET {where}/old")
+        assert (said["outcome"], said["route"], said["pool"]) == ("answered_here", "old", None)
+        location = said["request"]["location"]
+        assert f"\r\nLocation: {location}\r\n".encode() in answer_of(port, client, "/old")
+        said = explained(admin, "shop", client, request=f"GET {where}/api/users?x=1")
+        assert said["request"]["limits"]["rate"] == {"used": 1, "limit": 2, "left": 1}
+        sent = said["request"]["sent"]
+        assert sent[0] == "GET /users?x=1 HTTP/1.1"
+        assert {"X-Token: (hidden)", f"X-Forwarded-For: {client}", f"X-Forwarded-Port: {port}"} <= set(sent)
+        got = json.loads(answer_of(port, client, "/api/users?x=1").partition(b"\r\n\r\n")[2])
+        assert (got["path"], got["X-Token"]) == ("/users?x=1", "swordfish")
+        assert (got["X-Forwarded-For"], got["X-Forwarded-Port"]) == (client, str(port))
+        said = explained(admin, "shop", client, request=f"GET {where}/api")
+        assert (said["outcome"], said["request"]["status"]) == ("rate_limited", 429)
+        assert answer_of(port, client, "/api").startswith(b"HTTP/1.1 429 ")
+        said = explained(admin, "shop", CLIENTS[1], request="GET /api", headers="X-A: 1")
+        assert (said["outcome"], said["request"]["cause"]) == ("bad_request", "bad_target")
+        is_served_as_requested(daemon, ["answered_here 308", "answered 200", "rate_limited 429"])
+        where = f"--admin=http://127.0.0.1:{admin.port}"
+        done = command("explain", where, "--request", "http://shop.example.com/api", "--header", "X-A: 1")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "the request of 127.0.0.1 at frontend shop goes to a backend\n" in done.stdout
+        assert "\n  X-A: 1\n" in done.stdout
+
+
+def is_served_as_requested(daemon: Daemon, ends: list[str]) -> None:
+    records = daemon.wait_for_records(len(ends))
+    assert [f"{record['reason']} {record['status']}" for record in records] == ends
+
+
 MISTAKES = [
     ("frontend=wep&client=192.0.2.1", 404, 'did you mean "web"?'),
     ("frontend=web", 400, "give client"),
@@ -152,6 +216,11 @@ MISTAKES = [
     ("frontend=web&client=192.0.2.1&server_name=a..b", 400, "server_name must be"),
     ("frontend=web&client=192.0.2.1&server_name=*.example.com", 400, "server_name must be one host name"),
     ("frontend=web&client=192.0.2.1&sni=a", 400, "sni"),
+    ("frontend=web&client=192.0.2.1&headers=A:b", 400, "headers have no effect without request"),
+    ("request=GET", 400, 'no frontend has mode = "http"'),
+    ("frontend=web&request=/", 400, 'frontend web has mode = "tcp", which reads no requests'),
+    ("frontend=web&request=GET+a+b", 400, "request must be a method and a URL"),
+    ("frontend=web&request=/&headers=none", 400, "headers must be lines"),
 ]
 
 

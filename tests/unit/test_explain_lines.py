@@ -43,6 +43,7 @@ ANSWER: dict[str, Any] = {
     "proxy_header": False,
     "admission": ADMITTED,
     "route": None,
+    "request": None,
     "pool": {
         "name": "web",
         "outcome": "connects",
@@ -122,3 +123,51 @@ def test_one_that_sends_requests() -> None:
 
 def test_one_without_a_pool() -> None:
     assert "no_route" in lines(outcome="no_route", pool=None)[0]
+
+
+REQUEST: dict[str, Any] = {
+    "status": None,
+    "cause": None,
+    "meaning": None,
+    "location": None,
+    "client": "203.0.113.7",
+    "limits": None,
+    "shares": None,
+    "sent": ["GET /x HTTP/1.1", "Host: www.example.com"],
+}
+
+
+def request_lines(outcome: str, pool: Any = None, route: str | None = None, **request: Any) -> list[str]:
+    return lines(outcome=outcome, pool=pool, route=route, request={**REQUEST, **request})
+
+
+def test_a_request_that_a_backend_gets() -> None:
+    limits = {
+        "refused": None,
+        "would_refuse": None,
+        "under_way": {"used": 3, "limit": 10, "left": 7},
+        "rate": {"used": 4, "limit": 4, "left": 0},
+        "next_in": 0.5,
+    }
+    shares = {"stable": 95, "canary": 5}
+    found = request_lines("connects", ANSWER["pool"], "api", client="192.0.2.9", limits=limits, shares=shares)
+    assert found[0] == "the request of 203.0.113.7 at frontend web goes to a backend"
+    assert found[7:12] == [
+        "the client that is reported is 192.0.2.9",
+        "3 of 10 requests of all clients are under way",
+        "0 of 4 requests of the client may come at once by the rate, the next in 0.5 s",
+        "the clients of the route are shared by weight (stable: 95, canary: 5)",
+        "pool web, by the route api: turns by weight",
+    ]
+    assert found[-4:] == ["", "the first backend gets", "  GET /x HTTP/1.1", "  Host: www.example.com"]
+
+
+def test_a_request_that_is_answered_here() -> None:
+    found = request_lines(
+        "answered_here", None, "old", status=308, meaning="a route says so", location="https://b/", sent=None
+    )
+    start = "the request of 203.0.113.7 at frontend web is answered with "
+    assert found[0] == f"{start}308, answered_here: a route says so"
+    assert found[-2:] == ["the route old answers", "Location: https://b/"]
+    found = request_lines("bad_request", status=400, cause="bad_target", meaning="it is none", sent=None)
+    assert found[0] == f"{start}400, bad_request, bad_target: it is none"

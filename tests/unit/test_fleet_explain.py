@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.control.api_request import ApiError
-from tcpbalance.control.explain import read_explain_query
+from tcpbalance.control.explain_query import read_explain_query
 from tcpbalance.workers.fleet_controls import FleetControls
 from tcpbalance.workers.owner import owner
 from tcpbalance.workers.questions import EXPLAIN, Answers

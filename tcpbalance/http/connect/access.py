@@ -11,7 +11,7 @@ from tcpbalance.admission.password_checks import PasswordChecks, TooManyChecks
 from tcpbalance.http.connect.refusals import ConnectRefusal, ConnectRefused
 from tcpbalance.http.connect.settings import ConnectSettings
 from tcpbalance.threads import InThread
-from tcpbalance.wire.http.authorization import read_basic
+from tcpbalance.wire.http.authorization import BasicCredentials, read_basic
 from tcpbalance.wire.http.head import RequestHead
 
 
@@ -42,6 +42,19 @@ class ConnectAccess:
         users = settings.users
         self._passwords = None if users is None else PasswordChecks(users, in_thread, clock)
 
+    def refusal(self, head: RequestHead, client: bytes | None) -> ConnectRefusal | None:
+        """Find out why a client may not have tunnels, whatever its password; None where it may.
+
+        :param head: see ``ask``.
+        :param client: see ``ask``.
+        """
+        clients = self.settings.clients
+        if clients is not None and client not in clients:
+            return ConnectRefusal.CLIENT
+        if self._passwords is not None and _given(head) is None:
+            return ConnectRefusal.NO_CREDENTIALS
+        return None
+
     def ask(self, head: RequestHead, client: bytes | None) -> Permission:
         """Find out whether a client may have tunnels.
 
@@ -49,17 +62,22 @@ class ConnectAccess:
         :param client: its packed address; None where it has none, as at a unix socket.
         :raises ConnectRefused: it may not, whatever it has for a password.
         """
-        clients, passwords = self.settings.clients, self._passwords
-        if clients is not None and client not in clients:
-            raise ConnectRefused(ConnectRefusal.CLIENT)
+        refusal = self.refusal(head, client)
+        if refusal is not None:
+            raise ConnectRefused(refusal)
+        passwords = self._passwords
         if passwords is None:
             return Permission()
-        given = read_basic(head.special.get(b"proxy-authorization"))
-        if given is None:
-            raise ConnectRefused(ConnectRefusal.NO_CREDENTIALS)
+        given = _given(head)
+        assert given is not None
         # A name that is none of them may be a password in the wrong place, which no log is to have.
         user = given.name if passwords.has_user(given.name) else None
         try:
             return Permission(user, passwords.check(given.name, given.password, client))
         except TooManyChecks:
             raise ConnectRefused(ConnectRefusal.TOO_MANY_CHECKS) from None
+
+
+def _given(head: RequestHead) -> BasicCredentials | None:
+    """Give the name and password of a client; None where it has sent none."""
+    return read_basic(head.special.get(b"proxy-authorization"))
