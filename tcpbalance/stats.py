@@ -131,7 +131,15 @@ def _by_class(doc: str, like: str = "") -> ResponseCounts:
 
 
 REQUEST_COUNTERS = frozenset(
-    {"requests_total", "requests_ended", "responses", "reused_connections", "connect_refused"}
+    {
+        "requests_total",
+        "requests_ended",
+        "responses",
+        "reused_connections",
+        "connect_refused",
+        "mirrored",
+        "mirrored_left_out",
+    }
 )
 """The counters of requests: frontends without ``mode = "http"`` and their backends have none. A snapshot has
 none of them before the first request."""
@@ -239,6 +247,14 @@ class FrontendStats(SessionStats):
     connect_refused: Counts = _by_label(
         "requests with CONNECT that were refused, by the cause that the access log has; each is in "
         "`requests_ended.tunnel_refused`, too"
+    )
+
+    mirrored: Counts = _by_label(
+        "copies of requests that were sent to the pool of `mirror`, by their end reason",
+    )
+    mirrored_left_out: int = _number(
+        "requests that were not copied: their body was larger than 64 KiB, or did not come whole, or 100 "
+        "copies were under way",
     )
 
     def note_handshake(self, version: str, is_resumed: bool) -> None:

@@ -176,6 +176,7 @@ EFFECTS: Mapping[type, Mapping[str, Effect]] = {
         "pools": _NEW_REQUESTS,
         "pools_by": _NEW_REQUESTS,
         "pools_cookie": _NEW_REQUESTS,
+        "mirror": _NEW_REQUESTS,
         "redirect": _NEW_REQUESTS,
         "answer": _NEW_REQUESTS,
         "strip_prefix": _NEW_REQUESTS,

@@ -56,6 +56,7 @@ def broken_for_http(
         for place, route in readable(routes, frontend.routes):
             yield _leads_somewhere(place, route, frontend)
             yield _one_cookie_each(place, route, pools)
+            yield _takes_copies(place, route, frontend, pools)
             yield _sent_anyway(place, route, frontend)
         yield _without_effect(path, frontend)
         yield _open_proxy(path, frontend)
@@ -140,6 +141,25 @@ def _one_cookie_each(
                 (*place, "pools_cookie", "name"),
                 f"{value_text(str(cookie.name))} is already that of {used}, choose another",
             )
+
+
+def _takes_copies(
+    place: KeyPath, route: HttpRouteConfig, frontend: FrontendConfig, pools: Mapping[str, PoolConfig]
+) -> Iterator[Mistake]:
+    if route.mirror is None:
+        return
+    if route.mirror in (route.pools or (route.pool or frontend.pool,)):
+        yield Mistake(
+            (*place, "mirror"),
+            f"{value_text(route.mirror)} serves these requests already, choose another pool",
+        )
+    mirror = pools.get(route.mirror)
+    if mirror is not None and mirror.send_proxy_protocol is not None:
+        yield Mistake(
+            (*place, "mirror"),
+            f"cannot be {value_text(route.mirror)}, a pool with send_proxy_protocol: copies of several "
+            "clients share a connection",
+        )
 
 
 def _sent_anyway(place: KeyPath, route: HttpRouteConfig, frontend: FrontendConfig) -> Iterator[Mistake]:

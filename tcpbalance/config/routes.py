@@ -370,6 +370,15 @@ class HttpRouteConfig:
         validator=checks.needs_value("pools_by", "cookie"),
         metadata=doc("The cookie.", default="as its keys say"),
     )
+    mirror: str | None = field(
+        default=None,
+        validator=_needs_backends,
+        metadata=doc(
+            "Name of a pool that gets a copy of each of these requests, whose response is thrown away. "
+            "Requests with a body of more than 64 KiB are not copied.",
+            default="none",
+        ),
+    )
     redirect: RedirectConfig | None = field(
         default=None, validator=_alone("pool", "pools"), metadata=doc("Clients are sent elsewhere.")
     )
@@ -419,9 +428,9 @@ class HttpRouteConfig:
 
     @property
     def pool_names(self) -> tuple[str, ...]:
-        """The names of the pools that it leads to by itself, as far as they can be read."""
+        """The names of the pools that get its requests, or copies of them, as far as they can be read."""
         several = self.pools if isinstance(self.pools, Mapping) else ()
-        return tuple(name for name in (self.pool, *several) if isinstance(name, str))
+        return tuple(name for name in (self.pool, *several, self.mirror) if isinstance(name, str))
 
     @property
     def rank(self) -> Rank:

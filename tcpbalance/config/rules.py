@@ -57,6 +57,7 @@ def _rules(
         for place, http_route in readable((*path, "routes"), frontend.routes):
             yield _pool_is_there((*place, "pool"), http_route.pool, pools)
             yield _pools_are_there((*place, "pools"), http_route.pools, pools)
+            yield _pool_is_there((*place, "mirror"), http_route.mirror, pools)
         yield _routed_twice(path, frontend)
         yield _bans(path, frontend)
     for path, pool in tables("pools", pools):

@@ -69,6 +69,7 @@ _NAMES = {
     "requests_total": _Named("requests"),
     "requests_ended": _Named("requests_ended", "reason"),
     "responses": _Named("responses", "code"),
+    "mirrored": _Named("mirrored", "reason"),
     "connect_refused": _Named("connect_refused", "cause"),
     "tls_handshakes": _Named("tls_handshakes", "version"),
     "tls_handshake_failures": _Named("tls_handshake_failures", "cause"),

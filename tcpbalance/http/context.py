@@ -12,6 +12,7 @@ from tcpbalance.http.answers import DateClock
 from tcpbalance.http.connect.access import ConnectAccess
 from tcpbalance.http.heads import HeadsOfRoutes
 from tcpbalance.http.idle import IdleOfPools
+from tcpbalance.http.mirrors import Mirrors
 from tcpbalance.http.request_limits import RequestLimits
 from tcpbalance.http.routes import Routes
 from tcpbalance.http.settings import HttpSettings
@@ -38,6 +39,7 @@ class HttpContext(SessionContext):
     :param idle: the connections to backends that wait for requests, by their pool.
     :param next_turn: makes a call in the next turn of the reactor.
     :param date: gives the time as answers have it.
+    :param mirrors: copies requests for other pools.
     :param request_limits: how many requests there may be; None where there is no limit.
     :param connect: lets clients have tunnels; None where no client may.
     :ivar bare: None; no session begins so.
@@ -53,6 +55,7 @@ class HttpContext(SessionContext):
     idle: IdleOfPools = field(kw_only=True)
     next_turn: Callable[[Callable[[], None]], object] = field(kw_only=True)
     date: DateClock = field(kw_only=True)
+    mirrors: Mirrors = field(kw_only=True)
     request_limits: RequestLimits | None = field(kw_only=True)
     connect: ConnectAccess | None = field(kw_only=True, default=None)
     bare: BareStart | None = field(init=False, default=None)

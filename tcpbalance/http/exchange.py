@@ -12,6 +12,7 @@ not come at once.
 from __future__ import annotations
 
 import typing
+from functools import partial
 
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
@@ -283,11 +284,29 @@ class Exchange:
         self.packed = packed_client(client) if client.trusted else session.packed
         if heads.names_requests:
             self.request_id = request_id(head, client)
+        if route.mirror is not None:
+            self._copy_to(route.mirror, head, client)
         if pool is None or pool.cookie_affinity is not None:
             cookies = self.cookies = ClientCookies(head, client.scheme == b"https")
             pool = cookies.choose_pool(route, self.packed, context.rng)
             self.packed = cookies.client_of(pool, self.packed)
         self._reach(pool)
+
+    def _copy_to(self, mirror: Pool, head: RequestHead, client: ForwardedClient) -> None:
+        """Have a copy sent to another pool, unless the connection may change to another protocol."""
+        assert self.target is not None
+        if b"upgrade" in head.special and self._offered(head):
+            return
+        self.context.mirrors.copy(
+            self.context,
+            mirror,
+            self.packed,
+            method=head.method,
+            framing=self._framing,
+            upload=self.upload,
+            write_head=partial(self.heads.request, head, self.target, self._framing, client),
+            request_id=self.request_id,
+        )
 
     def client_sent(self, data: bytes) -> bytes:
         """Take bytes that the client has sent.
@@ -779,7 +798,7 @@ class Exchange:
             backend.resumeProducing()
         self._idle.put(backend)
 
-    def finish(self, reason: EndReason, then: Then) -> None:
+    def finish(self, reason: EndReason, then: Then) -> None:  # noqa: C901 - all is given back in one place
         """Give back everything taken, have the request recorded, and leave the client to the session; runs
         once.
 
@@ -794,6 +813,8 @@ class Exchange:
                 self._give_back(backend)
             else:
                 self._drop_backend()
+        if upload is not None:
+            upload.cut_copy()
         if response is not None:
             if response.body is not None:
                 self.response_size = response.body.size

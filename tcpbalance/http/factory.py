@@ -15,6 +15,7 @@ from tcpbalance.http.client import HttpClientConnection
 from tcpbalance.http.connect.access import ConnectAccess
 from tcpbalance.http.context import HttpContext
 from tcpbalance.http.idle import IdleOfPools
+from tcpbalance.http.mirrors import Mirrors
 from tcpbalance.http.request_limits import RequestLimits, limits_requests
 from tcpbalance.http.routes import Routes
 from tcpbalance.http.session import HttpSession
@@ -74,6 +75,7 @@ class HttpFrontendFactory(FrontendFactory):
             idle=self._idle,
             next_turn=partial(self._timer.callLater, 0),
             date=DateClock(fields["wall_clock"]),
+            mirrors=Mirrors(self.stats),
             request_limits=self._limit_requests(fields["limits"], fields["clock"]),
             connect=self._connect_by(self._http, fields["clock"]),
         )
@@ -133,15 +135,16 @@ class HttpFrontendFactory(FrontendFactory):
         sessions = cast(set[HttpSession], self.registry.sessions)
         self.registry.end([session for session in sessions if session.is_idle], EndReason.SHUTDOWN)
         if not sessions:
-            self._close_idle_connections()
+            self._close_connections()
 
     def _on_idle(self) -> None:
         """See ``FrontendFactory``."""
         super()._on_idle()
         if self.registry.closed:
-            self._close_idle_connections()
+            self._close_connections()
 
-    def _close_idle_connections(self) -> None:
+    def _close_connections(self) -> None:
+        self.context.mirrors.close()
         while self._idle:
             _, idle = self._idle.popitem()
             idle.close()

@@ -14,7 +14,7 @@ from tcpbalance.http.context import HttpContext
 from tcpbalance.http.heads import RouteHeads
 from tcpbalance.http.phases import ANSWERING, AWAITING, BAD_RESPONSE, RequestEvent, RequestPhase
 from tcpbalance.http.upload import Upload
-from tcpbalance.http.upstream import BackendHttpConnection
+from tcpbalance.http.upstream import MAX_INTERIM, BackendHttpConnection
 from tcpbalance.pool.slot import Slot
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.wire.http.errors import BadResponse
@@ -23,9 +23,6 @@ from tcpbalance.wire.http.framing import CHUNKED, TUNNEL, UNTIL_CLOSE, Framing, 
 from tcpbalance.wire.http.head import RequestHead, ResponseHead
 
 CONTINUE = 100
-
-MAX_INTERIM = 64
-"""1xx responses to one request: a backend that sends more never comes to the final one."""
 
 _find_event_stream = re.compile(rb"\n(?i:content-type:[ \t]*+text/event-stream)(?![^\s;])").search
 

@@ -100,6 +100,7 @@ class Route:
     :param pool: serves them.
     :param pools: of which each serves some of their clients.
     :param pools_cookie: by which these clients are known; None for by their addresses.
+    :param mirror: gets a copy of each request; None for none.
     :param redirect: where they are sent instead.
     :param answer: what is answered instead.
     :param strip_prefix: what paths begin with, and backends do not get; empty for nothing.
@@ -116,6 +117,7 @@ class Route:
     pool: Pool | None = None
     pools: WeightedPools | None = None
     pools_cookie: PoolsCookie | None = None
+    mirror: Pool | None = None
     redirect: Redirect | None = None
     answer: FixedAnswer | None = None
     strip_prefix: bytes = b""
@@ -129,10 +131,9 @@ class Route:
 
     @property
     def all_pools(self) -> tuple[Pool, ...]:
-        """Those that may serve a request."""
-        if self.pools is not None:
-            return tuple(self.pools.weights)
-        return () if self.pool is None else (self.pool,)
+        """Those that may get a request, or a copy of it."""
+        several = () if self.pools is None else self.pools.weights
+        return tuple(pool for pool in (self.pool, *several, self.mirror) if pool is not None)
 
     @property
     def asks_more(self) -> bool:
@@ -204,7 +205,7 @@ class Routes:
     :param otherwise: takes the requests that no other route takes; None where they are answered with 404.
     :ivar looks_at_paths: whether the path of a request decides anything; if not, `match` takes any path.
     :ivar routes: all of them, that for all others among them.
-    :ivar pools: those that serve any request.
+    :ivar pools: those that may get any request, or a copy of it.
     :ivar pages: the bodies of their answers, in the order of routes.
     """
 

@@ -118,6 +118,7 @@ def _route(
         name=table.name or place,
         pool=pool,
         pools=several,
+        mirror=None if table.mirror is None else pools[table.mirror],
         pools_cookie=PoolsCookie(table.pools_cookie or CookieConfig())
         if table.pools_by == "cookie"
         else None,

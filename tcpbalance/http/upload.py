@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from tcpbalance.http import carried_body
 from tcpbalance.http.bodies import LengthBody, PassedBody
 from tcpbalance.http.carried_body import CarriableBody
@@ -13,6 +15,21 @@ then; while one has not answered, the request will not be repeated."""
 
 RATE_WINDOW = 30.0
 """Seconds over which the rate of a body is averaged."""
+
+
+class BodyCopy(Protocol):
+    """A copy of a body for another request."""
+
+    def feed(self, data: bytes, whole: bool) -> None:
+        """Take what goes on to the backend.
+
+        :param whole: whether the body ends with it.
+        """
+        ...
+
+    def cut(self) -> None:
+        """Nothing more comes, whether or not the body is whole."""
+        ...
 
 
 class Upload(CarriableBody):
@@ -28,6 +45,7 @@ class Upload(CarriableBody):
 
     __slots__ = (
         "_body",
+        "_copy",
         "_kept_size",
         "_rated_at",
         "_rated_size",
@@ -40,6 +58,7 @@ class Upload(CarriableBody):
     def __init__(self, body: PassedBody, awaits_continue: bool, now: float) -> None:
         super().__init__(now)
         self._body = body
+        self._copy: BodyCopy | None = None
         self.awaits_continue = awaits_continue
         self.kept: list[bytes] = []
         self._kept_size = 0
@@ -85,7 +104,19 @@ class Upload(CarriableBody):
         if self.keeps and passed:
             self.kept.append(passed)
             self._kept_size += len(passed)
+        if self._copy is not None:
+            self._copy.feed(passed, self._body.whole)
         return passed, rest
+
+    def copy_to(self, copy: BodyCopy) -> None:
+        """Give a copy what has come and what will come; to be called while all that has come is kept."""
+        self._copy = copy
+        copy.feed(b"".join(self.kept), self._body.whole)
+
+    def cut_copy(self) -> None:
+        """Nothing more comes."""
+        if self._copy is not None:
+            self._copy.cut()
 
     def check_size(self, limit: int | None) -> None:
         """Refuse a body that is larger than it may be.

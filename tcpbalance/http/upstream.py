@@ -53,6 +53,9 @@ class _NotInUse:
 NOT_IN_USE = _NotInUse()
 
 
+MAX_INTERIM = 64
+"""1xx responses to one request: a backend that sends more never comes to the final one."""
+
 MAX_RESPONSE_LINES = 1000
 """Fields of the head of a response; its size bounds it in most cases before that."""
 

@@ -6,6 +6,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from http.client import HTTPConnection
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from support.clients import TIMEOUT
 from support.command import command
 from support.daemon import Daemon
 from support.nginx import Nginx, nginx
+from support.process import run
+from support.programs import require
 from support.waiting import until
 
 CONFIG = """
@@ -40,7 +43,7 @@ backends = ["{backends[1]}"]
 
 CLIENTS = [f"127.0.3.{number}" for number in range(1, 61)]
 
-pytestmark = pytest.mark.requires("nginx")
+pytestmark = pytest.mark.requires("nginx", "curl")
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +111,39 @@ def test_a_second_balancer_decides_likewise(tmp_path: Path, versions: list[Nginx
         with site.daemon:
             found.append(site.versions_of(CLIENTS))
     assert found[0] == found[1]
+
+
+MIRROR = """
+[frontends.web]
+mode = "http"
+listen = "127.0.0.1:0"
+
+[[frontends.web.routes]]
+pool = "stable"
+mirror = "canary"
+
+[pools.stable]
+backends = ["{backends[0]}"]
+
+[pools.canary]
+backends = ["{backends[1]}"]
+"""
+
+
+def test_copies_come_to_the_other_version_and_its_end_is_not_noticed(tmp_path: Path) -> None:
+    (curl,) = require("curl")
+    with nginx("stable", "canary") as (stable, canary):
+        text = MIRROR.format(backends=[stable.address, canary.address])
+        with Daemon(text, tmp_path) as daemon:
+            url = f"http://127.0.0.1:{daemon.port}/a"
+            before = canary.requests
+            asked = [curl, "-sS", "--max-time", "30", url, url, url, "--data", "b=c", "--next", "-sS", url]
+            assert run(asked).split() == 4 * ["stable"]
+            # Each look is a request, too.
+            looks = count(1)
+            until(lambda: canary.requests - before - next(looks) == 4, "four copies")
+            canary.kill()
+            assert run(asked).split() == 4 * ["stable"]
 
 
 def test_a_plan_says_what_moves(tmp_path: Path, versions: list[Nginx]) -> None:

@@ -30,7 +30,7 @@ def documented(backends: dict[str, str]) -> str:
             blocks(TREE / "docs" / "how-to" / f"{page}.md", "toml", "[frontends.")
         ):
             own = re.sub(r"\b(frontends|pools)\.(\w+)", rf"\1.{page}-{number}-\2", block)
-            own = re.sub(r'\bpool = "(\w+)"', rf'pool = "{page}-{number}-\1"', own)
+            own = re.sub(r'\b(pool|mirror) = "(\w+)"', rf'\1 = "{page}-{number}-\2"', own)
             own = re.sub(r"\b(stable|canary) = (?=[0-9])", rf"{page}-{number}-\1 = ", own)
             text += re.sub(r"^listen = .*$", 'listen = "127.0.0.1:0"', own, flags=re.MULTILINE)
     for shown, here in backends.items():
@@ -165,6 +165,12 @@ def test_a_cookie_keeps_the_version(site: Site) -> None:
 
 
 @of("http-canary-2-web")
+def test_a_new_version_gets_copies_and_clients_its_responses_never(site: Site, daemon: Daemon) -> None:
+    assert {site.facts("/a")["name"][:3] for _ in range(4)} == {"web"}
+    assert site.facts("/a", method="POST", body=b"b")["name"][:3] == "web"
+
+
+@of("http-canary-3-web")
 def test_testers_choose_the_new_version(site: Site) -> None:
     assert site.facts("/", X_Version="canary")["name"] == "api-1"
     assert site.facts("/")["name"][:3] == "web"
@@ -257,4 +263,4 @@ def test_a_route_may_refuse_upgrades(daemon: Daemon) -> None:
 
 
 def test_all_examples_are_run(daemon: Daemon) -> None:
-    assert len(daemon.ports) == 16
+    assert len(daemon.ports) == 17

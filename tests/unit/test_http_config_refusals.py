@@ -357,6 +357,33 @@ _ENDINGS = (
             f'6: {_ROUTE}pools: the weight of "web" must be 0 to 10000, got 10001',
         ),
         (
+            route('mirror = "wbe"'),
+            f'6: {_ROUTE}mirror: no pool is named "wbe", did you mean "web"?',
+        ),
+        (
+            route('pool = "web"\nmirror = "web"'),
+            f'7: {_ROUTE}mirror: "web" serves these requests already, choose another pool',
+        ),
+        (
+            shared('pools = { web = 1, api = 1 }\nmirror = "api"'),
+            f'7: {_ROUTE}mirror: "api" serves these requests already, choose another pool',
+        ),
+        (
+            route('mirror = "web"'),
+            f'6: {_ROUTE}mirror: "web" serves these requests already, choose another pool',
+        ),
+        (
+            shared('answer = { status = 404 }\nmirror = "api"'),
+            f"7: {_ROUTE}mirror: has no effect with answer, which asks no backend",
+        ),
+        (
+            shared('mirror = "api"') + 'send_proxy_protocol = "v2"\n',
+            (
+                f'6: {_ROUTE}mirror: cannot be "api", a pool with send_proxy_protocol: copies of several '
+                "clients share a connection"
+            ),
+        ),
+        (
             route('pools_by = "cookie"'),
             f'6: {_ROUTE}pools_by: has no effect without "pools"',
         ),
