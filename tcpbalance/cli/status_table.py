@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 from tcpbalance.cli.amounts import byte_rate_text, bytes_text, rate_text, time_text
@@ -132,8 +133,9 @@ def _refused_file(error: Mapping[str, Any] | None, width: int | None, paint: Pai
     if error is None:
         return []
     first, *_ = error["message"].splitlines()
-    line = one_line(f"the configuration file was changed and cannot be used: {first}")
-    return [paint(line if width is None else shortened(line, width), BAD)]
+    text = one_line(f"the configuration file was changed and cannot be used: {first}")
+    lines = [text] if width is None else [shortened(line, width) for line in wrap(text, width)]
+    return [paint(line, BAD) for line in lines]
 
 
 def _frontend_row(frontend: Described, rates: Rates) -> list[Cell]:

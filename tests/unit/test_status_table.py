@@ -168,7 +168,9 @@ def test_a_file_that_cannot_be_used_is_reported() -> None:
     broken = SNAPSHOT._replace(status={**SNAPSHOT.status, "config": {"error": error}})
     lines = status_lines(broken, None, "unix:a", None)
     assert lines[1:3] == ["the configuration file was changed and cannot be used: a.toml:1: one", ""]
-    assert all(text_width(line) <= 40 for line in status_lines(broken, None, "unix:a", 40))
+    narrow = status_lines(broken, None, "unix:a", 40)
+    assert all(text_width(line) <= 40 for line in narrow)
+    assert "cannot be used: a.toml:1: one" in " ".join(narrow)
 
 
 def test_one_process() -> None:
