@@ -81,6 +81,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("data_path", ["auto", "portable"], indirect=True, scope="module")
 
 
+IMPORTED = (
+    "twisted.scripts.twistd",
+    "twisted.scripts._twistd_unix",
+    "twisted.internet.epollreactor",
+    "tcpbalance.daemon",
+    "tcpbalance.workers.supervisor",
+    "tcpbalance.control.admin_http",
+)
+"""What those import that are forked."""
+
+
 def _name_of(module: ModuleType) -> str:
     return module.__name__.rpartition(".")[2]
 
@@ -109,7 +120,7 @@ def starter(request: pytest.FixtureRequest) -> Iterator[Starter]:
 @pytest.fixture(scope="session")
 def forker() -> Iterator[Forker]:
     """What starts balancers by forks."""
-    with forking() as forker:
+    with forking(*IMPORTED) as forker:
         yield forker
 
 

@@ -1,4 +1,4 @@
-"""Starts balancers by forks of a process that has imported what they import; see ``forking``."""
+"""Starts programs by forks of a process that has imported what they import; see ``forking``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from support import forking
@@ -20,25 +20,33 @@ class Forker:
     """The process that forks, until it is closed.
 
     :param prefix: what its command begins with.
+    :param modules: what it imports.
     """
 
-    def __init__(self, prefix: Sequence[str]) -> None:
+    def __init__(self, prefix: Sequence[str], modules: Sequence[str]) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             # Beside it there are modules of the tests, some of which have names of others.
-            command = [*prefix, sys.executable, "-P", forking.__file__, str(theirs.fileno())]
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
+            command = [sys.executable, "-P", forking.__file__, str(theirs.fileno()), *modules]
+            self._process = subprocess.Popen(
+                [*prefix, *command], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
+            )
 
-    def fork(self, command: Sequence[str], folder: Path, output: int) -> Forked:
+    def fork(self, command: Sequence[str], folder: Path, descriptors: Mapping[int, int]) -> Forked:
         """Start a program.
 
-        :param command: a script of Python, and its arguments.
+        :param command: a script of Python, or "-m" and a module, and its arguments.
         :param folder: its working folder.
-        :param output: a descriptor for its standard output and error.
+        :param descriptors: ours by the numbers that it has for them, which ascend.
         """
-        request = {"command": command, "folder": str(folder), "environment": dict(os.environ)}
+        request = {
+            "command": command,
+            "folder": str(folder),
+            "environment": dict(os.environ),
+            "descriptors": [*descriptors],
+        }
         with adopting_orphans():
-            socket.send_fds(self._socket, [json.dumps(request).encode()], [output])
+            socket.send_fds(self._socket, [json.dumps(request).encode()], [*descriptors.values()])
             return Forked(int(self._socket.recv(20)))
 
     def close(self) -> None:

@@ -1,7 +1,10 @@
-"""A program that has imported what balancers import, which is nine tenths of their start, and forks them.
+"""A program that has imported what others import, which is nine tenths of their start, and forks them.
 
-What it forks runs a script of Python with the arguments, variables, folder and output that were asked for,
-and ends as Python does. It does not know the command by which it could be started again.
+What it forks runs a script or module of Python with the arguments, variables, folder and descriptors that
+were asked for, and ends as Python does. It does not know the command by which it could be started again.
+
+Its own arguments are the descriptor of a socket, and the modules to import. None of these may install a
+reactor, which has descriptors of its own.
 """
 
 from __future__ import annotations
@@ -17,17 +20,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# None of them installs a reactor, which has descriptors of its own.
-IMPORTED = (
-    "twisted.scripts.twistd",
-    "twisted.scripts._twistd_unix",
-    "twisted.internet.epollreactor",
-    "tcpbalance.daemon",
-    "tcpbalance.workers.supervisor",
-    "tcpbalance.control.admin_http",
-)
-
 MAX_REQUEST = 1 << 16
+MAX_DESCRIPTORS = 3
 _PR_SET_PDEATHSIG = 1
 
 
@@ -37,7 +31,7 @@ def serve(sock: socket.socket) -> None:
     It forks twice: when the process in between has ended, the one that asks adopts the other one.
     """
     while True:
-        request, descriptors, _, _ = socket.recv_fds(sock, MAX_REQUEST, 1)
+        request, descriptors, _, _ = socket.recv_fds(sock, MAX_REQUEST, MAX_DESCRIPTORS)
         if not request:
             return
         reader, writer = os.pipe()
@@ -52,7 +46,7 @@ def serve(sock: socket.socket) -> None:
             os.read(waits, 1)
             for number in (reader, writer, waits, sock.detach()):
                 os.close(number)
-            _become(json.loads(request), *descriptors)
+            _become(json.loads(request), descriptors)
             return
         os.waitpid(between, 0)
         sock.send(os.read(reader, 20))
@@ -60,21 +54,28 @@ def serve(sock: socket.socket) -> None:
             os.close(number)
 
 
-def _become(request: dict[str, Any], output: int) -> None:
+def _become(request: dict[str, Any], descriptors: list[int]) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(output)
+    # Both ascend, and the first is above 2: none is overwritten before it is copied.
+    for number, wanted in zip(descriptors, request["descriptors"], strict=True):
+        os.dup2(number, wanted)
+    for number in {*descriptors} - {*request["descriptors"]}:
+        os.close(number)
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
-    script, *arguments = request["command"]
-    sys.argv = [script, *arguments]
-    sys.path.insert(0, str(Path(script).parent))
-    runpy.run_path(script, run_name="__main__")
+    first, *arguments = request["command"]
+    if first == "-m":
+        sys.argv = arguments
+        runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = [first, *arguments]
+        sys.path.insert(0, str(Path(first).parent))
+        runpy.run_path(first, run_name="__main__")
 
 
 if __name__ == "__main__":
-    for name in IMPORTED:
+    descriptor, *modules = sys.argv[1:]
+    for name in modules:
         importlib.import_module(name)
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    serve(socket.socket(fileno=int(descriptor)))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from tcpbalance.orphans import adopt_orphans
 
-_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
 
 
 def adopt_no_orphans() -> None:
@@ -18,9 +18,12 @@ def adopt_no_orphans() -> None:
 
 @contextmanager
 def adopting_orphans() -> Iterator[None]:
-    """Adopt them for as long as this lasts."""
+    """Adopt them for as long as this lasts; one who does it already goes on."""
+    before = ctypes.c_int()
+    ctypes.CDLL(None).prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(before), 0, 0, 0)
     adopt_orphans()
     try:
         yield
     finally:
-        adopt_no_orphans()
+        if not before.value:
+            adopt_no_orphans()

@@ -67,7 +67,7 @@ class Process:
         self._child: _Child
         with log.open("ab") as output:
             if forker is not None:
-                self._child = forker.fork(self.command, folder, output.fileno())
+                self._child = forker.fork(self.command, folder, dict.fromkeys((1, 2), output.fileno()))
                 return
             self._child = subprocess.Popen(
                 [*_INTERRUPTIBLE, *_bound_to_us(lacks), *self.command],
@@ -175,9 +175,12 @@ def finish(
 
 
 @contextmanager
-def forking() -> Iterator[Forker]:
-    """Run what starts balancers by forks; see ``forking``."""
-    forker = Forker([*_INTERRUPTIBLE, *_bound_to_us()])
+def forking(*modules: str) -> Iterator[Forker]:
+    """Run what starts programs by forks.
+
+    :param modules: what these import.
+    """
+    forker = Forker([*_INTERRUPTIBLE, *_bound_to_us()], modules)
     try:
         yield forker
     finally:

@@ -14,6 +14,8 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from zope.interface import implementer
 
 from support.apply_case import ApplyCase
+from support.forked_nursery import ForkedNurseries
+from support.forker import Forker
 from support.orphans import adopt_no_orphans
 from support.sockets import until
 from tcpbalance.config.models import Config
@@ -31,10 +33,12 @@ class SupervisedCase(ApplyCase):
     """A supervisor before servers that say which of them has answered.
 
     :cvar workers: how many it has.
+    :cvar forker: forks its nurseries; None to run them.
     """
 
     data_path_name = "auto"
     workers = WORKERS
+    forker: Forker | None = None
 
     def setUp(self) -> None:
         super().setUp()
@@ -53,6 +57,8 @@ class SupervisedCase(ApplyCase):
 
     async def supervised(self, config: Config, **settings: Any) -> Supervisor:
         """Start a supervisor, and wait until all its workers accept clients."""
+        if self.forker is not None:
+            settings.setdefault("make_nursery", ForkedNurseries(self.forker))
         supervisor = Supervisor(reactor, config, **settings)
         supervisor.prepare()
         # Other tests would find children of theirs that are none.

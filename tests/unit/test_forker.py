@@ -64,6 +64,16 @@ def test_it_has_what_it_was_started_with(
     assert last == "ends"
 
 
+def test_it_may_be_a_module_with_more_descriptors(forker: Forker, tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    with open(reader, "rb") as reads, (tmp_path / "output").open("wb") as output:
+        descriptors = {1: output.fileno(), 2: output.fileno(), 3: writer}
+        writes = ["-m", "timeit", "-n1", "-r1", "import os; os.write(3, b'3')"]
+        process = forker.fork(writes, tmp_path, descriptors)
+        os.close(writer)
+        assert (process.wait(20), reads.read()) == (0, b"3")
+
+
 def test_each_is_a_process_of_its_own(forker: Forker, tmp_path: Path) -> None:
     waits = "import signal\nprint('waits', flush=True)\nsignal.pause()"
     with started(forker, tmp_path, waits) as first, started(forker, tmp_path, waits) as second:
