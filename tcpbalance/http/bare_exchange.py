@@ -8,20 +8,22 @@ usual goes on there. ``tests/http/test_bare_exchanges.py`` holds both to the sam
 
 from __future__ import annotations
 
-from tcpbalance.http.client_side import Then
+from tcpbalance.http.client_side import KEEP
 from tcpbalance.http.exchange import Exchange
 from tcpbalance.http.heads import request_id_line
 from tcpbalance.http.phases import ANSWERING, BAD_RESPONSE
+from tcpbalance.http.record import MAX_RECORDED_TEXT, RequestRecord
+from tcpbalance.http.request_record import origin
 from tcpbalance.http.response import Response
 from tcpbalance.http.routes import Route
 from tcpbalance.http.routing import shows_certificate
 from tcpbalance.http.upstream import BackendHttpConnection
 from tcpbalance.pool.backend import Backend
-from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.proxy.reasons import ANSWERED, EndReason
 from tcpbalance.wire.http.errors import BadRequest, BadResponse
 from tcpbalance.wire.http.head import RequestHead
 from tcpbalance.wire.http.routing_path import is_plain_path
-from tcpbalance.wire.http.target import RequestTarget, TargetForm, read_authority
+from tcpbalance.wire.http.target import ORIGIN, RequestTarget, read_authority
 
 
 class BareExchange(Exchange):
@@ -61,7 +63,7 @@ class BareExchange(Exchange):
             authority = read_authority(head.special[b"host"][0])
         except BadRequest:
             return None
-        self.target = RequestTarget(TargetForm.ORIGIN, authority, head.target, path)
+        self.target = RequestTarget(ORIGIN, authority, head.target, path)
         return context.routes.match(authority.host, path, b"GET", head)
 
     def _request_head(self, backend: Backend) -> bytes:
@@ -103,4 +105,66 @@ class BareExchange(Exchange):
         session.client.transport.write(self.heads.usual_response(head, data[head.size :], self.context.date))
         assert self.slot is not None
         self.slot.responded(head.status)
-        self.finish(EndReason.ANSWERED, Then.KEEP)
+        self.finish(ANSWERED, KEEP)
+
+    def record(self) -> RequestRecord:
+        """See ``Exchange``."""
+        session, head, route, served_by, target = (
+            self.session,
+            self.head,
+            self.route,
+            self.served_by,
+            self.target,
+        )
+        if (
+            not self.is_bare
+            or self.dialler is not None
+            or session.preread is not None
+            or session.text is None
+            or served_by is None
+            or head is None
+            or head.size > MAX_RECORDED_TEXT
+            or self.client is None
+            or self.client.trusted
+        ):
+            return super().record()
+        assert route is not None
+        assert target is not None
+        assert target.authority is not None
+        assert self.reason is not None
+        request_id, began, context = self.request_id, self.began, self.context
+        referer, user_agent = origin(head.rest)
+        return RequestRecord(
+            self.started,
+            session.text,
+            context.name,
+            served_by.name,
+            1,
+            self.sent_at - began,
+            None,
+            context.clock() - began,
+            head.size,
+            self.backend_bytes,
+            self.reason,
+            self.cause,
+            None,
+            None,
+            None,
+            None,
+            (),
+            "GET",
+            target.authority.shown,
+            target.upstream.decode("latin-1"),
+            "1.1",
+            self.status,
+            route.name,
+            self.pool.name,
+            None if request_id is None else request_id.decode("latin-1"),
+            self.head_time,
+            self.first_byte,
+            0,
+            self.response_size,
+            self.reused,
+            referer,
+            user_agent,
+        )

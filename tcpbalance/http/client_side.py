@@ -25,6 +25,10 @@ class Then(enum.Enum):
     """It is reset, once the client has what was sent to it."""
 
 
+KEEP, CLOSE, LINGER, RESET = Then
+"""An enumeration is asked for its members by a function of Python's."""
+
+
 class HttpClient(Peer):
     """The client's side of requests.
 

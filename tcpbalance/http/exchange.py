@@ -21,7 +21,7 @@ from tcpbalance.config.http import NO_RESPONSE
 from tcpbalance.http.answers import RETRY_AFTER, STATUS_OF, own_answer
 from tcpbalance.http.bodies import request_body
 from tcpbalance.http.client_cookies import ClientCookies
-from tcpbalance.http.client_side import ClientSession, Then
+from tcpbalance.http.client_side import CLOSE, KEEP, LINGER, RESET, ClientSession, Then
 from tcpbalance.http.connect.answers import ESTABLISHED, destination_of, refused_answer
 from tcpbalance.http.connect.opening import TunnelOpening
 from tcpbalance.http.connect.refusals import ConnectRefusal
@@ -79,7 +79,7 @@ from tcpbalance.proxy.dry_run import DryRunLimit
 from tcpbalance.proxy.facts import QUEUED
 from tcpbalance.proxy.peer import BROKEN_OFF, Peer
 from tcpbalance.proxy.preread import Preread
-from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.proxy.reasons import ANSWERED, EndReason
 from tcpbalance.stats import SessionStats
 from tcpbalance.wire.http.errors import BadRequest, BadResponse
 from tcpbalance.wire.http.fields import expects_continue, keeps_alive, upgrade
@@ -103,12 +103,14 @@ class ExchangeOwner(ClientSession, typing.Protocol):
 
     :ivar packed: the client's packed address, None where it has none.
     :ivar preread: what is known of a client that had to send something first; else None.
+    :ivar text: the client's address; None until a request was recorded.
     :ivar dry_run_limits: limits that would have acted on it, were they enforced.
     """
 
     dry_run_limits: tuple[DryRunLimit, ...]
     packed: bytes | None
     preread: Preread | None
+    text: str | None
 
     def reported_client(self, head: RequestHead, context: HttpContext) -> ForwardedClient:
         """Give the client as backends are to know it: behind a trusted proxy, what that reports."""
@@ -199,6 +201,8 @@ class Exchange:
         self.context = context
         self.began = began
         self.started = context.wall_clock() - (now - began)
+        # Each request is asked for these, and the class is slow to ask.
+        self.upload = self.dialler = self.response = self.cookies = self.request_id = self._limits = None
         context.registry.stats.requests_total += 1
 
     # The request
@@ -660,7 +664,7 @@ class Exchange:
             self.response.end_with_connection()
         else:
             self.cause = cause
-            self.finish(reason, Then.CLOSE if action is GIVE_UP else Then.RESET)
+            self.finish(reason, CLOSE if action is GIVE_UP else RESET)
 
     @property
     def _is_idempotent(self) -> bool:
@@ -744,7 +748,7 @@ class Exchange:
         )
         session.client.transport.write(data)
         is_whole = not in_doubt and (upload is None or upload.whole)
-        self.finish(reason, Then.KEEP if keeps else Then.CLOSE if is_whole else Then.LINGER)
+        self.finish(reason, KEEP if keeps else CLOSE if is_whole else LINGER)
 
     # Deadlines
 
@@ -809,7 +813,7 @@ class Exchange:
         backend, response, upload = self.backend, self.response, self.upload
         if backend is not None:
             # Another request would overtake bytes that are still being carried.
-            if reason is EndReason.ANSWERED and (upload is None or not upload.is_under_way):
+            if reason is ANSWERED and (upload is None or not upload.is_under_way):
                 self._give_back(backend)
             else:
                 self._drop_backend()
@@ -839,20 +843,16 @@ class Exchange:
             served_by.stats.responses[kind if self.first_byte is not None else 0] += 1
 
     def _count(self, reason: EndReason) -> None:
-        registry, served_by = self.context.registry, self.served_by
-        stats = registry.stats
+        registry, client_bytes, backend_bytes = self.context.registry, self.client_bytes, self.backend_bytes
         self.count_response(reason)
-        stats.bytes_in += self.client_bytes
-        stats.bytes_out += self.backend_bytes
-        upstream: SessionStats | None = None
-        if served_by is not None:
-            upstream = served_by.stats
-        elif self.client is not None:
-            upstream = self.pool.stats
-        if upstream is not None:
-            upstream.ended[reason] += 1
-            upstream.bytes_in += self.client_bytes
-            upstream.bytes_out += self.backend_bytes
+        stats: SessionStats = registry.stats
+        stats.bytes_in += client_bytes
+        stats.bytes_out += backend_bytes
+        if self.client is not None:
+            stats = self.pool.stats if self.served_by is None else self.served_by.stats
+            stats.ended[reason] += 1
+            stats.bytes_in += client_bytes
+            stats.bytes_out += backend_bytes
         registry.request_ended(self, reason)
 
     # What others ask

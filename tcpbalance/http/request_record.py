@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from tcpbalance.http.exchange import Exchange
 from tcpbalance.http.record import RequestRecord, bounded
 from tcpbalance.proxy.preread import Preread
-from tcpbalance.wire.http.head import RequestHead
 
 _find_origin = re.compile(rb"\n(?=[RUru])(?i:(referer)|user-agent):[ \t]*+([^\r]*+)").findall
 
@@ -33,7 +32,7 @@ def request_record(exchange: Exchange, client: str, preread: Preread | None) -> 
         wait = total if dialler.connect_time is None else dialler.began - exchange.began
     elif served_by is None:
         attempts, wait = 0, total
-    referer, user_agent = (None, None) if head is None else _origin(head)
+    referer, user_agent = (None, None) if head is None else origin(head.rest)
     report = exchange.client
     proxy = None if preread is None or preread.proxy is None else str(preread.proxy)
     if report is not None and report.trusted and len(report.hops) > 1:
@@ -59,7 +58,7 @@ def request_record(exchange: Exchange, client: str, preread: Preread | None) -> 
         None if preread is None else preread.tls,
         failures,
         "" if head is None else head.method.decode("latin-1"),
-        None if authority is None else bounded(authority.text.decode("latin-1")),
+        None if authority is None else bounded(authority.shown),
         "" if head is None else bounded(head.target.decode("latin-1")),
         "" if head is None else head.version.decode("latin-1"),
         exchange.status,
@@ -77,7 +76,7 @@ def request_record(exchange: Exchange, client: str, preread: Preread | None) -> 
     )
 
 
-def _origin(head: RequestHead) -> tuple[str | None, str | None]:
+def origin(lines: bytes) -> tuple[str | None, str | None]:
     """Give the values of Referer and User-Agent, of several the first; None for one that is not there.
 
     They are looked for by one expression: to take the lines of a browser's head to pieces costs more than to
@@ -85,7 +84,7 @@ def _origin(head: RequestHead) -> tuple[str | None, str | None]:
     """
     referer: str | None = None
     user_agent: str | None = None
-    for is_referer, value in _find_origin(head.rest):
+    for is_referer, value in _find_origin(lines):
         text = bounded(value.rstrip(b" \t").decode("latin-1"))
         if is_referer:
             referer = text if referer is None else referer

@@ -9,7 +9,7 @@ from tcpbalance.http import carried_body
 from tcpbalance.http.bodies import LengthBody, PassedBody, response_body
 from tcpbalance.http.carried_body import CarriableBody
 from tcpbalance.http.client_cookies import ClientCookies
-from tcpbalance.http.client_side import ClientSession, Then
+from tcpbalance.http.client_side import CLOSE, KEEP, LINGER, ClientSession, Then
 from tcpbalance.http.context import HttpContext
 from tcpbalance.http.heads import RouteHeads
 from tcpbalance.http.phases import ANSWERING, AWAITING, BAD_RESPONSE, RequestEvent, RequestPhase
@@ -236,9 +236,9 @@ class Response(CarriableBody):
     def _whole(self) -> None:
         request = self._request
         if self._keeps_client:
-            then = Then.KEEP
+            then = KEEP
         else:
-            then = Then.CLOSE if request.upload is None or request.upload.whole else Then.LINGER
+            then = CLOSE if request.upload is None or request.upload.whole else LINGER
         request.finish(EndReason.ANSWERED, then)
 
     def _carry_long(self) -> None:

@@ -22,7 +22,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpbalance.http.bare_exchange import BareExchange
-from tcpbalance.http.client_side import HttpClient, Then
+from tcpbalance.http.client_side import KEEP, LINGER, RESET, HttpClient, Then
 from tcpbalance.http.context import HttpContext
 from tcpbalance.http.exchange import Exchange
 from tcpbalance.http.record import RequestRecord
@@ -99,6 +99,7 @@ class HttpSession:
     :ivar client: the client's side, from ``start`` on.
     :ivar preread: what the client has sent first; None where nothing was asked for.
     :ivar is_full: whether the client takes no more for now.
+    :ivar text: the client's address, once a request was recorded.
     :ivar slot: see ``wheel.Watched``.
     """
 
@@ -126,7 +127,6 @@ class HttpSession:
         "_requests",
         "_started",
         "_successor",
-        "_text",
         "_until",
         "_waiting",
         "_wheel",
@@ -137,6 +137,7 @@ class HttpSession:
         "packed",
         "preread",
         "slot",
+        "text",
     )
 
     client: HttpClient
@@ -160,7 +161,7 @@ class HttpSession:
         self._is_reading = False
         self._head_began: float | None = None
         self._requests = 0
-        self._text: str | None = None
+        self.text: str | None = None
         self._reason: EndReason | None = None
         self._cause = ""
         self._delivery: Delivery | None = None
@@ -469,7 +470,7 @@ class HttpSession:
         """See ``exchange.ExchangeOwner``."""
         self._exchange = None
         client = self.client
-        if then is Then.KEEP and not client.gone:
+        if then is KEEP and not client.gone:
             self._phase = READY
             active = self._active = self._wheel.now
             due = active + RESOLUTION + self._context.http.keepalive_timeout
@@ -482,10 +483,10 @@ class HttpSession:
         elif client.gone:
             self._reason = reason
             self._finish()
-        elif then is Then.RESET:
+        elif then is RESET:
             self._reset(reason)
         else:
-            self._close(reason, linger=then is Then.LINGER or len(self._waiting) > 0)
+            self._close(reason, linger=then is LINGER or len(self._waiting) > 0)
 
     def change_protocol(self, exchange: Exchange, answer: bytes) -> None:
         """See ``exchange.ExchangeOwner``: a session of mode "tcp" goes on here."""
@@ -723,6 +724,6 @@ class HttpSession:
 
     def record_of(self, exchange: Exchange) -> RequestRecord:
         """See ``exchange.ExchangeOwner``."""
-        if self._text is None:
-            self._text = str(self._address)
-        return request_record(exchange, self._text, self.preread)
+        if self.text is None:
+            self.text = str(self._address)
+        return request_record(exchange, self.text, self.preread)

@@ -227,3 +227,7 @@ class EndReason(enum.Enum):
         self.closer = closer
         self.orderly = orderly
         self.meaning = meaning
+
+
+ANSWERED = EndReason.ANSWERED
+"""By this name, no function of an enumeration is asked for what nearly every request comes to."""

@@ -28,12 +28,24 @@ MAX_HEAD_LINES: Final = 100
 class HeadLimits:
     """How much a head may be.
 
-    :ivar size: bytes, with its end; half of it for the target.
+    :ivar size: bytes, with its end.
     :ivar lines: fields.
+    :ivar target: bytes of the target.
+    :ivar ends: of lines, of the first one too.
     """
 
     size: int = MAX_HEAD_SIZE
     lines: int = MAX_HEAD_LINES
+    target: int = field(init=False)
+    ends: int = field(init=False)
+
+    @target.default
+    def _half_of_size(self) -> int:
+        return self.size // 2
+
+    @ends.default
+    def _with_first_line(self) -> int:
+        return self.lines + 1
 
 
 @frozen

@@ -86,6 +86,9 @@ class Head:
     :ivar rest: the lines of all others, as they came; they begin and end with CR LF.
     """
 
+    special: Special
+    options: Options
+
     __slots__ = ("_fields", "_lines", "options", "rest", "size", "special", "version")
 
     def __init__(self, version: bytes, lines: bytes, pieces: list[bytes], size: int) -> None:
@@ -93,25 +96,20 @@ class Head:
         self.size = size
         self._lines = lines
         self._fields: list[tuple[bytes, bytes, bytes]] | None = None
-        special: Special = {}
-        self.special = special
-        self.options = _NO_OPTIONS
-        # Each head passes here: no field is worth a call that is not needed.
         if len(pieces) == 4:
-            _, name, value, _ = pieces
-            special[name.lower()] = [value.rstrip(b" \t")]
+            before, name, value, behind = pieces
+            self.special = special = {name.lower(): [value.rstrip(b" \t")]}
+            self.rest = before + behind
         else:
+            self.special = special = {}
             for name, value in zip(pieces[1::3], pieces[2::3], strict=True):
                 lower = name.lower()
                 if lower in special:
                     special[lower].append(value.rstrip(b" \t"))
                 else:
                     special[lower] = [value.rstrip(b" \t")]
-        self.rest = b"".join(pieces[::3])
-        if b"connection" in special:
-            values = special[b"connection"]
-            usual = _USUAL_OPTIONS.get(values[0]) if len(values) == 1 else None
-            self.options = usual or _options(values)
+            self.rest = b"".join(pieces[::3])
+        self.options = _options(special[b"connection"]) if b"connection" in special else _NO_OPTIONS
 
     @property
     def fields(self) -> list[tuple[bytes, bytes, bytes]]:
@@ -130,6 +128,9 @@ class Head:
 
 
 def _options(values: list[bytes]) -> Options:
+    usual = _USUAL_OPTIONS.get(values[0]) if len(values) == 1 else None
+    if usual is not None:
+        return usual
     options = frozenset(option.lower() for option in members(values) if is_token(option))
     return KEEP_ALIVE if options == KEEP_ALIVE else options
 
@@ -139,10 +140,8 @@ class RequestHead(Head):
 
     __slots__ = ("method", "target")
 
-    def __init__(self, method: bytes, target: bytes, version: bytes, lines: bytes, size: int) -> None:
-        super().__init__(version, lines, _split_request(lines), size)
-        self.method = method
-        self.target = target
+    method: bytes
+    target: bytes
 
     @property
     def is_usual(self) -> bool:
@@ -162,10 +161,8 @@ class ResponseHead(Head):
 
     __slots__ = ("reason", "status")
 
-    def __init__(self, status: int, reason: bytes, version: bytes, lines: bytes, size: int) -> None:
-        super().__init__(version, lines, _split_response(lines), size)
-        self.status = status
-        self.reason = reason
+    status: int
+    reason: bytes
 
     @property
     def usual_length(self) -> int | None:
@@ -231,20 +228,21 @@ class RequestReader(HeadReader):
         :returns: None while more bytes are needed.
         :raises BadRequest: when no further byte makes it a head.
         """
-        limits, found = self._limits, None
-        if not self._looked or self._ends_in(data):
-            found = _match_request(data, 0, limits.size)
+        limits = self._limits
+        found = None if self._looked and not self._ends_in(data) else _match_request(data, 0, limits.size)
         if found is None:
             self._go_on(data)
             return None
         method, target, version, lines = found.groups()
         size = found.end()
-        del found  # as long as it lives, a bytearray cannot be cut
-        if len(target) > limits.size // 2 or lines.count(b"\n") > limits.lines + 1:
+        if len(target) > limits.target or lines.count(b"\n") > limits.ends:
+            del found  # as long as it lives, a bytearray cannot be cut
             self._go_on(data)
         if self._walk is not None:
             self._reset()
-        return RequestHead(method, target, version, lines, size)
+        head = RequestHead(version, lines, _split_request(lines), size)
+        head.method, head.target = method, target
+        return head
 
     def _begin(self) -> Walk:
         return RequestWalk(self._limits)
@@ -261,20 +259,21 @@ class ResponseReader(HeadReader):
         :returns: None while more bytes are needed.
         :raises BadResponse: when no further byte makes it a head.
         """
-        limits, found = self._limits, None
-        if not self._looked or self._ends_in(data):
-            found = _match_response(data, 0, limits.size)
+        limits = self._limits
+        found = None if self._looked and not self._ends_in(data) else _match_response(data, 0, limits.size)
         if found is None:
             self._go_on(data)
             return None
         version, status, reason, lines = found.groups(b"")
         size = found.end()
-        del found
-        if lines.count(b"\n") > limits.lines + 1:
+        if lines.count(b"\n") > limits.ends:
+            del found
             self._go_on(data)
         if self._walk is not None:
             self._reset()
-        return ResponseHead(int(status), reason, version, lines, size)
+        head = ResponseHead(version, lines, _split_response(lines), size)
+        head.status, head.reason = int(status), reason
+        return head
 
     def _begin(self) -> Walk:
         return ResponseWalk(self._limits)

@@ -10,7 +10,7 @@ import functools
 import ipaddress
 import re
 
-from attrs import frozen
+from attrs import field, frozen
 
 from tcpbalance.wire.http.errors import BadRequest, Cause
 from tcpbalance.wire.http.head import RequestHead
@@ -33,11 +33,17 @@ class Authority:
     :ivar text: what a Host field carries.
     :ivar host: in lower case, without a dot at its end; an IPv6 address is in brackets.
     :ivar port: None where there is none.
+    :ivar shown: the text, for people.
     """
 
     text: bytes
     host: bytes
     port: int | None
+    shown: str = field(init=False, eq=False, repr=False)
+
+    @shown.default
+    def _decode_text(self) -> str:
+        return self.text.decode("latin-1")
 
 
 class RequestTarget:
@@ -70,6 +76,9 @@ _match_authority = re.compile(
 _match_absolute = re.compile(rb"https?+://([^/?]*+)(/[^?]*+)?+(\?.*+)?+", re.IGNORECASE).fullmatch
 
 
+ORIGIN = TargetForm.ORIGIN
+
+
 def read_target(head: RequestHead) -> RequestTarget:
     """Find what a request is for.
 
@@ -81,7 +90,7 @@ def read_target(head: RequestHead) -> RequestTarget:
     if head.method == b"CONNECT":
         return RequestTarget(TargetForm.AUTHORITY, _tunnel_end(target), target, b"")
     if target.startswith(b"/"):
-        return RequestTarget(TargetForm.ORIGIN, authority, target, target.partition(b"?")[0])
+        return RequestTarget(ORIGIN, authority, target, target.partition(b"?")[0])
     if target == b"*" and head.method == b"OPTIONS":
         return RequestTarget(TargetForm.ASTERISK, authority, target, target)
     return _absolute(head)
