@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from os import urandom
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import attrs
 from attrs import converters, field, frozen
@@ -22,10 +23,16 @@ SameSite: TypeAlias = Literal["lax", "strict", "none"]
 MIN_SECRET = 16
 """Characters; what is shorter can be guessed."""
 
-SECRET_OF_PROCESS: Final = urandom(32).hex()
-"""The secret where none is configured. Workers get that of the supervisor."""
-
 _NEEDS_SECURE = ("__Host-", "__Secure-")
+
+
+@cache
+def secret_of_process() -> str:
+    """Give the secret where none is configured; workers are given that of the supervisor.
+
+    It is made by the first call: a process that was forked before has another one.
+    """
+    return urandom(32).hex()
 
 
 def _kept_by_browsers(cookie: Any, key: attrs.Attribute[Any], secure: bool | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
-from tcpbalance.config.cookies import SECRET_OF_PROCESS, AffinityCookieConfig
+from tcpbalance.config.cookies import AffinityCookieConfig, secret_of_process
 from tcpbalance.pool.backend import Backend
 from tcpbalance.wire.http.cookie import CookieReader
 
@@ -51,7 +51,7 @@ class CookieAffinity:
         self.config = config
         self.name = config.name or f"tcpbalance_{blake2b(pool.encode(), digest_size=4).hexdigest()}"
         self.reader = CookieReader(self.name.encode("ascii"))
-        key = blake2b((config.secret or SECRET_OF_PROCESS).encode(), digest_size=32).digest()
+        key = blake2b((config.secret or secret_of_process()).encode(), digest_size=32).digest()
         self._begun = blake2b(pool.encode() + b"\0", digest_size=_DIGITS // 2, key=key)
         self._backends: dict[bytes, Backend] = {}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from tcpbalance.config.cookies import SECRET_OF_PROCESS, AffinityCookieConfig
+from tcpbalance.config.cookies import AffinityCookieConfig, secret_of_process
 from tcpbalance.config.models import Config
 from tcpbalance.config.pools import BY_COOKIE, HealthConfig, PoolConfig
 
@@ -29,7 +29,7 @@ def _with_secret(pool: PoolConfig) -> PoolConfig:
     if affinity is None or affinity.by != BY_COOKIE:
         return pool
     cookie = affinity.cookie or AffinityCookieConfig()
-    cookie = attrs.evolve(cookie, secret=cookie.secret or SECRET_OF_PROCESS)
+    cookie = attrs.evolve(cookie, secret=cookie.secret or secret_of_process())
     return attrs.evolve(pool, affinity=attrs.evolve(affinity, cookie=cookie))
 
 

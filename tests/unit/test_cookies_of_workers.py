@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from support.configs import load_text
-from tcpbalance.config.cookies import SECRET_OF_PROCESS
+from tcpbalance.config.cookies import secret_of_process
 from tcpbalance.config.difference import difference
 from tcpbalance.config.metadata import HIDDEN
 from tcpbalance.config.models import Config
@@ -47,7 +47,7 @@ def of_worker(config: Config) -> Config:
 
 def test_all_workers_have_the_secret_of_the_supervisor(tmp_path: Path) -> None:
     config = load_text(tmp_path, SITE)
-    assert (secret_of(config), secret_of(of_worker(config))) == (None, SECRET_OF_PROCESS)
+    assert (secret_of(config), secret_of(of_worker(config))) == (None, secret_of_process())
     again = load_text(tmp_path, SITE)
     assert not difference(of_worker(config), of_worker(again))
 
