@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import typing
 from functools import partial
+from typing import ClassVar
 
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
@@ -164,6 +165,8 @@ class Exchange:
     :ivar response: what is coming; None before its first byte.
     :ivar last_look: see ``request_deadlines``.
     """
+
+    dialler_kind: ClassVar[type[HttpDialler]] = HttpDialler
 
     # What most requests never have is no part of each.
     head: RequestHead | None = None
@@ -406,7 +409,7 @@ class Exchange:
 
     def _dial(self) -> HttpDialler:
         context = self.context
-        dialler = self.dialler = HttpDialler(
+        dialler = self.dialler = self.dialler_kind(
             self.pool,
             context.connector,
             self.packed,

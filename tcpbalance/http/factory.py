@@ -20,9 +20,8 @@ from tcpbalance.http.request_limits import RequestLimits, limits_requests
 from tcpbalance.http.routes import Routes
 from tcpbalance.http.session import HttpSession
 from tcpbalance.http.settings import HttpSettings
-from tcpbalance.net.addresses import ClientAddress
+from tcpbalance.http.traced_session import TracedHttpConnection
 from tcpbalance.pool.pool import Pool
-from tcpbalance.proxy.client import ClientConnection
 from tcpbalance.proxy.context import SessionContext
 from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.reasons import EndReason
@@ -45,6 +44,7 @@ class HttpFrontendFactory(FrontendFactory):
     """
 
     connection_kind = HttpClientConnection
+    traced_kind = TracedHttpConnection
     context: HttpContext
 
     def __init__(
@@ -123,10 +123,6 @@ class HttpFrontendFactory(FrontendFactory):
         is_same = context.connector is before.connector
         for pool in [pool for pool in self._idle if not (is_same and pool in pools)]:
             self._idle.pop(pool).close()
-
-    def _kind(self, context: SessionContext, client: ClientAddress) -> type[ClientConnection]:
-        """See ``FrontendFactory``."""
-        return HttpClientConnection
 
     def stopFactory(self) -> None:
         """Twisted's call: no more clients are accepted. Those that wait between two requests are closed, the

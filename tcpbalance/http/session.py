@@ -142,6 +142,8 @@ class HttpSession:
 
     client: HttpClient
     exchange_kind: ClassVar[type[Exchange]] = BareExchange
+    tunnel_kind: ClassVar[type[Tunnel]] = Tunnel
+    connect_tunnel_kind: ClassVar[type[Tunnel]] = ConnectTunnel
 
     def __init__(self, context: HttpContext, address: ClientAddress, admitted: ClientAddress | None) -> None:
         self._context = context
@@ -496,7 +498,7 @@ class HttpSession:
         self._wheel.forget(self)
         # What was taken of admission control is given back to the same one.
         context = attrs.evolve(self._context, admission=self._admission)
-        kind = Tunnel if exchange.opening is None else ConnectTunnel
+        kind = self.tunnel_kind if exchange.opening is None else self.connect_tunnel_kind
         tunnel = self._successor = kind(context, self._address, admitted, self.preread, exchange)
         context.registry.replace(self, tunnel)
         tunnel.begin(client, self._aged_at, early, answer)

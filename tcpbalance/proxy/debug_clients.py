@@ -1,4 +1,4 @@
-"""The clients whose connections are logged step by step; see ``traced_session``."""
+"""The clients whose connections are logged step by step; see ``trace``."""
 
 from __future__ import annotations
 

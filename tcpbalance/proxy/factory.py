@@ -40,7 +40,8 @@ from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.proxy.registry import SessionRegistry
 from tcpbalance.proxy.shared_limit import CountedRegistry, SharedLimit
-from tcpbalance.proxy.traced_session import TracedConnection, log_refused
+from tcpbalance.proxy.trace import log_refused
+from tcpbalance.proxy.traced_session import TracedConnection
 from tcpbalance.reactor import Reactor
 from tcpbalance.stats import FrontendStats
 
@@ -69,6 +70,7 @@ class FrontendFactory(Factory):
     :param shared_limit: the sessions of all processes that serve the frontend, where there are several.
     :param debug: the clients whose sessions are logged step by step; None for none.
     :cvar connection_kind: the side of a client.
+    :cvar traced_kind: that of a client whose sessions are logged step by step.
     :ivar context: what the next sessions begin with; may be replaced, see ``serve_by``.
     :ivar registry: the open sessions.
     :ivar stats: counters of what has happened to the clients.
@@ -77,6 +79,7 @@ class FrontendFactory(Factory):
 
     noisy = False
     connection_kind = ClientConnection
+    traced_kind: type[ClientConnection] = TracedConnection
 
     def __init__(  # noqa: PLR0913 - all but two are given by name
         self,
@@ -307,4 +310,5 @@ class FrontendFactory(Factory):
     def _kind(self, context: SessionContext, client: ClientAddress) -> type[ClientConnection]:
         """Give what kind of session a client gets; one that a proxy will name may be one to be logged."""
         is_behind_a_proxy = context.preread is not None and context.preread.expects_header(client)
-        return TracedConnection if is_behind_a_proxy or context.debug.has(client) else ClientConnection
+        is_traced = is_behind_a_proxy or context.debug.has(client)
+        return self.traced_kind if is_traced else self.connection_kind
