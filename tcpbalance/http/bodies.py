@@ -36,7 +36,8 @@ class PassedBody(Protocol):
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """Take bytes that came.
 
-        :returns: what goes on, and what came behind the end of the body.
+        :returns: what goes on, and what came behind the end of the body; while it is not whole, what is to be
+            given again in a later turn.
         :raises BadMessage: what came is no such body.
         """
         ...

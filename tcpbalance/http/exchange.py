@@ -318,10 +318,23 @@ class Exchange:
     def client_sent(self, data: bytes) -> bytes:
         """Take bytes that the client has sent.
 
-        :returns: what of them is no part of the request.
+        :returns: what of them is no part of the request; while ``is_uploading``, what is left for a later
+            turn.
         """
         upload = self.upload
         return data if upload is None or upload.whole else self._take(upload, data)
+
+    def read_client_on(self) -> None:
+        """Read more of the body, unless there is no room for it."""
+        upload, backend = self.upload, self.backend
+        is_full = upload is not None and upload.is_full if backend is None else backend.transport.full
+        if not is_full:
+            self.session.client.resumeProducing()
+
+    @property
+    def is_uploading(self) -> bool:
+        """Whether some of the request's body is still to be taken."""
+        return self.phase is not OVER and self.upload is not None and not self.upload.whole
 
     def _take(self, upload: Upload, data: bytes) -> bytes:
         limit = None if self.route is None else self.route.body_size
@@ -606,7 +619,18 @@ class Exchange:
         side.finished = True
         self._backend_ended(side)
 
+    def _is_over_by_what_waits(self) -> bool:
+        """Pass on what has come before the end of the backend's connection.
+
+        :returns: whether the request is over by that.
+        """
+        if self.response is not None:
+            self.response.pass_waiting()
+        return self.phase is OVER
+
     def _backend_ended(self, side: Peer) -> None:
+        if self._is_over_by_what_waits():
+            return
         if side.transport.may_be_cut:
             # RFC 9112, section 9.8: a response until close is not whole then.
             self.happened(BACKEND_LOST, EndReason.BACKEND_CLOSED, "no close_notify")
@@ -628,6 +652,8 @@ class Exchange:
         error = failure.value
         if isinstance(error, ConnectionDone):
             self._backend_ended(side)
+        elif self._is_over_by_what_waits():
+            return
         elif isinstance(error, BROKEN_OFF):
             self.happened(BACKEND_LOST, EndReason.BACKEND_RESET, broken_cause(failure))
         else:

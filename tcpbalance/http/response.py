@@ -118,7 +118,9 @@ class Response(CarriableBody):
         self.active = request.context.wheel.now
         try:
             if request.phase is AWAITING:
-                self._read_heads(self._unread + data if self._unread else data, head)
+                if self._unread:
+                    data, self._unread = self._unread + data, b""
+                self._read_heads(data, head)
             else:
                 self._pass_on(data)
         except BadResponse as error:
@@ -175,7 +177,7 @@ class Response(CarriableBody):
         version = asked.version
         body = response_body(framing, version)
         passed, surplus = (b"", rest) if body is None else body.feed(rest)
-        if surplus:
+        if surplus and (body is None or body.whole):
             raise BadResponse("bytes come behind the response")
         closes = framing is UNTIL_CLOSE
         # HTTP/1.0 has no chunks: there, a body without a length ends with the connection.
@@ -205,12 +207,18 @@ class Response(CarriableBody):
         if upload is not None:
             upload.keep_no_more()
         session.expect(request.due)
+        if surplus:
+            self._let_wait(surplus)
 
     # The body
 
     def _pass_on(self, data: bytes) -> None:
         body = self.body
         assert body is not None
+        if self._unread:
+            # It stands behind what was too much work for one turn.
+            self._unread += data
+            return
         passed, surplus = body.feed(data)
         if passed:
             self._request.session.client.transport.write(passed)
@@ -219,6 +227,30 @@ class Response(CarriableBody):
             # The client has all of it: what came too much ends the connection to the backend only.
             self._request.reuses_backend = self._request.reuses_backend and not surplus
             self._whole()
+        elif surplus:
+            self._let_wait(surplus)
+
+    def _let_wait(self, data: bytes) -> None:
+        """Keep a part of the body that was too much work for one turn; it goes on in the next."""
+        self._unread = data
+        if not self._connection.gone:
+            self._connection.pauseProducing()
+            self._request.context.next_turn(self._go_on)
+
+    def _go_on(self) -> None:
+        request, data = self._request, self._unread
+        if request.phase is not ANSWERING or not data:
+            return
+        self._unread = b""
+        self.feed(data)
+        if request.phase is ANSWERING and not self._unread and not request.session.is_full:
+            self._connection.resumeProducing()
+
+    def pass_waiting(self) -> None:
+        """Pass on what waits for a later turn: the backend's connection has ended behind it."""
+        while self._unread and self._request.phase is ANSWERING:
+            data, self._unread = self._unread, b""
+            self.feed(data)
 
     @property
     def ends_with_connection(self) -> bool:

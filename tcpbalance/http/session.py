@@ -110,6 +110,7 @@ class HttpSession:
         "_address",
         "_admission",
         "_aged_at",
+        "_body_waits",
         "_born",
         "_cause",
         "_context",
@@ -160,7 +161,7 @@ class HttpSession:
         self._exchange: Exchange | None = None
         self._reader = RequestReader(context.http.limits)
         self._waiting = b""
-        self._is_reading = False
+        self._is_reading = self._body_waits = False
         self._head_began: float | None = None
         self._requests = 0
         self.text: str | None = None
@@ -335,17 +336,24 @@ class HttpSession:
                 self._read(rest, REQUESTS_A_TURN - 1)
             return
         if phase is SERVING:
-            assert self._exchange is not None
-            data = self._exchange.client_sent(data)
-            phase = self._phase
-        if phase is READY and not self._has_requests_waiting:
-            self._read(self._waiting + data if self._waiting else data)
-        elif phase is READY or phase is SERVING:
-            if data:
-                self._let_wait(self._waiting + data)
+            exchange = self._exchange
+            assert exchange is not None
+            if not self._body_waits:
+                data = exchange.client_sent(data)
+            self._go_on_with(data)
+        elif phase is READY:
+            self._go_on_with(data)
         elif phase is PREREAD:
             assert self.preread is not None
             self.preread.feed(data)
+
+    def _go_on_with(self, data: bytes) -> None:
+        """Read a request, if none is under way, or have bytes wait that are not for the present one."""
+        phase = self._phase
+        if phase is READY and not self._has_requests_waiting:
+            self._read(self._waiting + data if self._waiting else data)
+        elif data and (phase is READY or phase is SERVING):
+            self._let_wait(self._waiting + data)
 
     @property
     def _has_requests_waiting(self) -> bool:
@@ -355,10 +363,28 @@ class HttpSession:
     def _let_wait(self, data: bytes) -> None:
         """Keep what the client has sent and is not looked at yet; beyond a bound, read no more requests."""
         self._waiting = data
+        if data and self._exchange is not None and self._exchange.is_uploading:
+            # It was too much work for one turn.
+            self.client.pauseProducing()
+            if not self._body_waits:
+                self._body_waits = True
+                self._context.next_turn(self._take_body_on)
+            return
         if len(data) < MAX_SENT_AHEAD or self.client.stopped:
             return
         if self._phase in _TAKES_REQUESTS and self._head_began is None:
             self.client.pauseProducing()
+
+    def _take_body_on(self) -> None:
+        """Go on with a body of which more has come than one turn allows."""
+        self._body_waits = False
+        data, exchange, client = self._waiting, self._exchange, self.client
+        if exchange is None or not exchange.is_uploading:
+            return
+        self._waiting = b""
+        self._go_on_with(exchange.client_sent(data))
+        if exchange is self._exchange and client.stopped and not self._waiting:
+            exchange.read_client_on()
 
     def _read(self, data: bytes, left: int = REQUESTS_A_TURN) -> None:
         """Begin the requests whose heads have come, one after the other, as far as one turn allows.

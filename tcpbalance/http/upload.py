@@ -93,7 +93,8 @@ class Upload(CarriableBody):
         """Take bytes that the client has sent.
 
         :param limit: bytes that the body may have; None for any number.
-        :returns: what goes on, and what came behind the body.
+        :returns: what goes on, and what came behind the body; while it is not whole, what is to be given
+            again in a later turn.
         :raises BadRequest: it is no such body.
         :raises RequestRefused: it is too large.
         """

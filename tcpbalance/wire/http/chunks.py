@@ -24,6 +24,9 @@ MAX_EXTENSION: Final = 1024
 MAX_EXTENSIONS_IN_BODY: Final = 16 * 1024
 """Bytes of a body's: otherwise each byte of it could come with a KiB that nothing counts."""
 
+MAX_CHUNKS: Final = 1024
+"""After which a call ends, twice as many at most: a millisecond. 64 KiB may be ten thousand chunks."""
+
 TRAILER_LIMITS: Final = HeadLimits(8 * 1024, 32)
 
 _is_forbidden_trailer = re.compile(
@@ -42,6 +45,8 @@ _next_line = re.compile(rb"\r\n([0-9A-Fa-f]{1,15}+)\r\n").match
 _hexadecimal = re.compile(rb"[0-9A-Fa-f]*+")
 _extension_bytes = re.compile(FIELD_BYTE + rb"*+")
 _trailer_names = re.compile(rb"^([^:\n]++):", re.MULTILINE).findall
+
+_CHUNKS = range(MAX_CHUNKS)
 
 Span = tuple[int, int]
 """Where a part stands: its first byte, and the one behind its last."""
@@ -94,14 +99,16 @@ class ChunkWalker:
         self.trailers = b""
 
     def feed(self, data: bytes | bytearray) -> list[Span]:
-        """Go on with the bytes that follow those of the calls before.
+        """Go on with the bytes that follow those of the calls before, as far as one call goes.
 
-        :returns: the parts of ``data`` that are body.
+        :returns: the parts of ``data`` that are body. There is more to be fed again where fewer bytes are
+            ``consumed``, and it is not ``done``.
         :raises BadMessage: at the first byte that is wrong.
         """
         spans: list[Span] = []
         at, stop = 0, len(data)
-        while at < stop and not self.done:
+        last = self.steps + MAX_CHUNKS
+        while at < stop and not self.done and self.steps < last:
             self.steps += 1
             if self.left:
                 end = min(stop, at + self.left)
@@ -120,7 +127,10 @@ class ChunkWalker:
         :returns: where the first stands that is not.
         """
         before, body, stop = len(spans), 0, len(data)
-        while (line := _next_line(data, at)) is not None:
+        for _ in _CHUNKS:
+            line = _next_line(data, at)
+            if line is None:
+                break
             size, start = int(line[1], 16), line.end()
             if not size or start + size > stop:
                 break
