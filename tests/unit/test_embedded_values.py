@@ -114,7 +114,7 @@ def test_no_grace_at_all_is_allowed() -> None:
         (AffinityConfig, "ipv4_prefix", 0, "ipv4_prefix must be 1 to 32, got 0"),
         (AffinityConfig, "ipv4_prefix", 33, "ipv4_prefix must be 1 to 32, got 33"),
         (AffinityConfig, "ipv6_prefix", 129, "ipv6_prefix must be 1 to 128, got 129"),
-        (AffinityConfig, "by", "cookie", 'by must be "source_ip", got "cookie"'),
+        (AffinityConfig, "by", "header", 'by must be one of "source_ip" or "cookie", got "header"'),
         (
             LimitsConfig,
             "bandwidth_per_connection",

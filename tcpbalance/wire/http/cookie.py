@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tcpbalance.errors import SettingError
 from tcpbalance.wire.http.grammar import is_token
-from tcpbalance.wire.http.head import RequestHead
+
+if TYPE_CHECKING:
+    # Pools know cookies, also where no request is read.
+    from tcpbalance.wire.http.head import RequestHead
 
 SAME_SITE: Final = {"lax": b"Lax", "strict": b"Strict", "none": b"None"}
 
