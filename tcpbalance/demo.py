@@ -10,7 +10,7 @@ from twisted.web.server import Request, Site
 
 from tcpbalance.balancer import Balancer
 from tcpbalance.config.addresses import Address
-from tcpbalance.config.frontends import FrontendConfig, SocketConfig
+from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.config.pools import HealthConfig
 from tcpbalance.config.quantities import Duration
 from tcpbalance.config.routes import HttpRouteConfig, RedirectConfig
@@ -28,14 +28,9 @@ from tcpbalance.services.frontend import Frontend
 LISTEN = "127.0.0.1:8080"
 NAMES = ("one", "two", "three")
 
-FRONTEND = FrontendConfig(
-    listen=LISTEN,
-    mode="http",
-    pool="demo",
-    routes=(
-        HttpRouteConfig(name="two", paths=["/two/*"], pool="two", strip_prefix="/two"),
-        HttpRouteConfig(name="old", paths=["/old"], redirect=RedirectConfig(to="/{query}")),
-    ),
+ROUTES = (
+    HttpRouteConfig(name="two", paths=["/two/*"], pool="two", strip_prefix="/two"),
+    HttpRouteConfig(name="old", paths=["/old"], redirect=RedirectConfig(to="/{query}")),
 )
 
 WELCOME = """
@@ -106,14 +101,11 @@ class Demo(Service):
         check = HealthConfig(
             check="http", probe=HttpProbe(path="/health"), interval=Duration(1), rise=1, fall=1
         )
-        pools = {
-            "demo": Pool("demo", backends, health=check),
-            "two": Pool("two", [Backend(backends[1].address, "two")]),
-        }
-        http = HttpParts.of(FRONTEND, pools)
+        demo = Pool("demo", backends, health=check)
+        http = HttpParts.make(demo, Pool("two", [Backend(backends[1].address, "two")]), routes=ROUTES)
         self.balancer = Balancer(
             reactor,
-            [Frontend("demo", LISTEN, pools["demo"], http=http.settings, routes=http.routes)],
+            [Frontend("demo", LISTEN, demo, http=http.settings, routes=http.routes)],
             access_log=AccessLog("-", "text", reactor),
             shutdown_grace=2.0,
         )

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations, islice
 from typing import TypeAlias
 
+from attrs import evolve
+
 from tcpbalance.config.checks import is_given
 from tcpbalance.config.destinations import ANYWHERE
 from tcpbalance.config.draft import UNREAD, readable, tables
@@ -61,6 +63,13 @@ def broken_for_http(
         yield _without_effect(path, frontend)
         yield _open_proxy(path, frontend)
     yield _pools(frontends, pools)
+
+
+def mistakes_for_http(frontend: FrontendConfig) -> Iterator[Mistake]:
+    """Give what is wrong in a frontend that is in no configuration, with paths from its table on."""
+    for rule in broken_for_http({"NAME": frontend}, {}):
+        for mistake in rule:
+            yield evolve(mistake, path=mistake.path[2:])
 
 
 def _alpn(path: KeyPath, frontend: FrontendConfig) -> Iterator[Mistake]:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Self
 
 import attrs
 from attrs import field, frozen
 
 from tcpbalance.admission.networks import NetworkSet
+from tcpbalance.config.addresses import Address
+from tcpbalance.config.connect import ConnectConfig
 from tcpbalance.config.cookies import CookieConfig
-from tcpbalance.config.frontends import FrontendConfig
+from tcpbalance.config.errors import key_text
+from tcpbalance.config.frontends import FrontendConfig, pools_of
 from tcpbalance.config.http import ForwardedConfig, ForwardedFamily, ForwardedField, HttpConfig
+from tcpbalance.config.http_rules import mistakes_for_http
+from tcpbalance.config.http_values import PagePath, StatusRange
 from tcpbalance.config.routes import ANY_VALUE, HttpRouteConfig, RequestHeadersConfig, ResponseHeadersConfig
+from tcpbalance.errors import SettingError
 from tcpbalance.http.connect.settings import ConnectSettings
 from tcpbalance.http.pages import Page, PageReader
 from tcpbalance.http.routes import FixedAnswer, PoolsCookie, Redirect, Route, Routes
@@ -52,6 +59,10 @@ class HttpSettings(HttpConfig):
         return bool(self.trust)
 
 
+_ANYWHERE = (Address.parse("127.0.0.1:0"),)
+"""Stands for where a frontend listens, which is not looked at."""
+
+
 @frozen(eq=False)
 class HttpParts:
     """What the tables of one frontend become.
@@ -85,6 +96,51 @@ class HttpParts:
             connect=None if config.connect is None else ConnectSettings.of(config.connect),
         )
         return cls(settings, routes)
+
+    @classmethod
+    def make(
+        cls,
+        pool: Pool | None,
+        *others: Pool,
+        routes: Sequence[HttpRouteConfig] = (),
+        http: HttpConfig | None = None,
+        forwarded: ForwardedConfig | None = None,
+        connect: ConnectConfig | None = None,
+        error_pages: Mapping[StatusRange | str, PagePath | str] = MappingProxyType({}),
+    ) -> Self:
+        """Make them in an application, of what stands in the tables of a frontend elsewhere.
+
+        :param pool: serves the requests that no route takes; None where these are answered with 404.
+        :param others: the other pools that routes name.
+        :param routes: what becomes of some of the requests.
+        :param http: bounds on requests.
+        :param forwarded: what backends learn about clients.
+        :param connect: which tunnels clients may have; None for none.
+        :param error_pages: files of our own answers to errors, by status.
+        :raises SettingError: something would be a mistake in a configuration.
+        :raises PageError: a file cannot be used.
+        :raises UsersFileError: that of the users cannot be used.
+        """
+        given = [each for each in (pool, *others) if each is not None]
+        pools = {each.name: each for each in given}
+        if len(pools) < len(given):
+            raise SettingError("pools of one frontend must have names of their own")
+        table = FrontendConfig(
+            listen=_ANYWHERE,
+            mode="http",
+            pool=None if pool is None else pool.name,
+            routes=tuple(routes),
+            http=http,
+            forwarded=forwarded,
+            connect=connect,
+            error_pages=error_pages,
+        )
+        for name in pools_of(table):
+            if name not in pools:
+                raise SettingError(f"no pool with the name {name} is given")
+        if (mistake := next(mistakes_for_http(table), None)) is not None:
+            raise SettingError(f"{key_text(mistake.path)}: {mistake.message}")
+        return cls.of(table, pools)
 
 
 def _routes(

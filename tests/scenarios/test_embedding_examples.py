@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
 import sys
+from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 from support.clients import ask
 from support.daemon import TWISTD
 from support.examples import EXAMPLES, example
+from support.http_echo import http_echoes
 from support.peers import named
 from support.process import Process
 from support.waiting import until
@@ -61,6 +65,31 @@ def test_a_program_with_a_policy_of_its_own(tmp_path: Path) -> None:
             for peer in (peers[0], peers[2]):
                 peer.end()
             assert {ask(port) for _ in range(3)} == {b"west-1"}
+            assert process.stop(signal.SIGINT) in ENDS_BY_INTERRUPT
+            assert "Traceback" not in process.output
+
+
+def test_a_web_site(tmp_path: Path) -> None:
+    with http_echoes("api", "one", "two") as addresses:
+        command: list[str | Path] = [sys.executable, FOLDER / "routed_site.py", "127.0.0.1:0", *addresses]
+        with Process(command, tmp_path, tmp_path / "output") as process:
+            connection = HTTPConnection(
+                "127.0.0.1", port_in(process, r"listening on .*port=(\d+)"), timeout=20
+            )
+
+            def ask(path: str) -> tuple[int, str | None, bytes]:
+                connection.request("GET", path)
+                response = connection.getresponse()
+                return response.status, response.getheader("Location"), response.read()
+
+            def facts(path: str) -> Any:
+                return json.loads(ask(path)[2])
+
+            assert [facts("/")["name"] for _ in range(4)] == ["one", "two", "one", "two"]
+            api = facts("/api/users")
+            assert (api["name"], api["target"]) == ("api", "/users")
+            assert ask("/old/page?a=1")[:2] == (301, "/new?a=1")
+            connection.close()
             assert process.stop(signal.SIGINT) in ENDS_BY_INTERRUPT
             assert "Traceback" not in process.output
 
