@@ -122,6 +122,8 @@ class Account:
     def _became(self, session: Session) -> str:
         if session.is_whole:
             return "whole"
+        if session.ended is None:
+            return "does not end"
         return explain(session, self.faults) or "unexplained"
 
     def mistakes(self) -> Iterator[str]:

@@ -104,3 +104,4 @@ def test_what_must_not_be_is_reported() -> None:
         "does not end",
         "bytes that are not what was sent",
     ]
+    assert account.counts() == {"unexplained": 1, "does not end": 1, "reset by plan": 1}
