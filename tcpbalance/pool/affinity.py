@@ -29,7 +29,7 @@ class StickyEntry:
     def __init__(self, client: bytes, backend: Backend) -> None:
         self.client = client
         self.backend = backend
-        self.alone = (backend,)
+        self.alone = backend.alone
         self.open = 0
         self.expires = 0.0
 

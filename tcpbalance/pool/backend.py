@@ -72,6 +72,7 @@ class Backend:
     :ivar connect_time: what connecting to it cost lately.
     :ivar host_stats: what outlier detection knows of it.
     :ivar stats: counters of what has happened to its connections.
+    :ivar alone: a sequence of nothing else, one for all clients that belong to it only.
     :raises SettingError: for an address that cannot be connected to, or a value that a file may not have.
     """
 
@@ -100,6 +101,9 @@ class Backend:
     connect_time: PeakEwma = field(factory=PeakEwma, init=False, repr=False)
     host_stats: HostStats = field(factory=HostStats, init=False, repr=False)
     stats: BackendStats = field(factory=BackendStats, init=False, repr=False)
+    alone: tuple[Backend, ...] = field(
+        default=attrs.Factory(lambda self: (self,), takes_self=True), init=False, repr=False
+    )
 
     def __attrs_post_init__(self) -> None:
         config = checked(

@@ -8,6 +8,7 @@ from math import inf
 from typing import Any
 
 from tcpbalance.config.pools import AffinityConfig
+from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.client import IPV4_PREFIX, IPV6_PREFIX
 from tcpbalance.pool.pool import Pool
 from tcpbalance.workers.affinity_entries import (
@@ -20,7 +21,7 @@ from tcpbalance.workers.affinity_entries import (
 from tcpbalance.workers.backend_table import BackendTable
 from tcpbalance.workers.common_pools import CommonPools
 from tcpbalance.workers.messages import Message
-from tcpbalance.workers.owner import owner
+from tcpbalance.workers.owner import owners
 from tcpbalance.workers.paced_messages import Content, PacedMessages
 from tcpbalance.workers.shared_state import ToWorker
 
@@ -130,12 +131,18 @@ class CommonAffinity:
         if pool.affinity is None or not self._pools.has(pool):
             receiver.begin(_Nothing(pool.name))
             return
-        clients = (
-            client
-            for client in pool.affinity.latest_clients()
-            if _is_of_several(client, pool.affinity.config) or owner(client, self._workers) == receiver.place
-        )
+        clients = self._clients_of(receiver.place, pool.affinity)
         receiver.begin(_Sending(self._pools.table(pool), clients))
+
+    def _clients_of(self, place: int, affinity: Affinity) -> Iterator[bytes]:
+        """Give the clients that come to a worker, the most recently used first."""
+        clients = affinity.latest_clients()
+        come_to_several = [size for size in (4, 16) if _is_of_several(bytes(size), affinity.config)]
+        for start in range(0, len(clients), MAX_ENTRIES_A_MESSAGE):
+            some = clients[start : start + MAX_ENTRIES_A_MESSAGE]
+            for client, its_place in zip(some, owners(some, self._workers), strict=True):
+                if its_place == place or len(client) in come_to_several:
+                    yield client
 
 
 class _Learner:

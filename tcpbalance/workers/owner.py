@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import socket
 import struct
+from collections.abc import Sequence
 
 SO_ATTACH_REUSEPORT_CBPF = 51
 """Of ``asm-generic/socket.h``; the socket module does not name it."""
@@ -58,6 +59,15 @@ def owner(client: bytes, workers: int) -> int:
         word = int.from_bytes(client[:4]) ^ int.from_bytes(client[4:8])
     mixed = word * MULTIPLIER & 0xFFFFFFFF
     return (mixed >> 16) * workers >> 16
+
+
+def owners(clients: Sequence[bytes], workers: int) -> list[int]:
+    """Give the owner of each of many clients: where all are of IPv4, in less time than by as many calls."""
+    joined = b"".join(clients)
+    if len(joined) != 4 * len(clients):
+        return [owner(client, workers) for client in clients]
+    words = struct.unpack(f"!{len(clients)}I", joined)
+    return [((word * MULTIPLIER & 0xFFFFFFFF) >> 16) * workers >> 16 for word in words]
 
 
 def program(workers: int) -> bytes:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcpbalance.workers.owner import owner
+from tcpbalance.workers.owner import owner, owners
 
 WORKERS = st.integers(1, 65535)
 IPV4, IPV6 = st.binary(min_size=4, max_size=4), st.binary(min_size=16, max_size=16)
@@ -18,6 +18,11 @@ IPV4, IPV6 = st.binary(min_size=4, max_size=4), st.binary(min_size=16, max_size=
 @given(IPV4 | IPV6, WORKERS)
 def test_it_is_one_of_the_workers(client: bytes, workers: int) -> None:
     assert 0 <= owner(client, workers) < workers
+
+
+@given(st.lists(IPV4) | st.lists(IPV4 | IPV6), WORKERS)
+def test_that_of_many_is_that_of_each(clients: list[bytes], workers: int) -> None:
+    assert owners(clients, workers) == [owner(client, workers) for client in clients]
 
 
 @given(IPV6, st.binary(min_size=8, max_size=8), WORKERS)
