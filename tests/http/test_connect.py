@@ -12,6 +12,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
 
 from support.http_scene import GET, HELLO, ONE, HttpScene
+from support.threads import Threads
 from support.users import proxy_authorization, users_file
 from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.admission.users_file import UsersFile
@@ -294,23 +295,6 @@ def test_nothing_is_said_of_destinations_to_those_without_a_password(
     assert inside.dials == 0
     client = scene.connect(asks("10.0.9.8:5432", proxy_authorization()))
     assert client.received.startswith(b"HTTP/1.1 403 ")
-
-
-class Threads:
-    """Threads that end when the test says so."""
-
-    def __init__(self) -> None:
-        self.work: list[tuple[Callable[[], Any], Deferred[Any]]] = []
-
-    def __call__(self, work: Callable[[], Any]) -> Deferred[Any]:
-        done: Deferred[Any] = Deferred()
-        self.work.append((work, done))
-        return done
-
-    def run(self) -> None:
-        while self.work:
-            work, done = self.work.pop(0)
-            done.callback(work())
 
 
 def test_others_are_served_while_a_password_is_checked(make_scene: MakeScene, users: UsersFile) -> None:

@@ -8,8 +8,12 @@ from collections.abc import Callable
 import pytest
 
 from support.http_scene import GET, HELLO, ONE, TWO, HttpScene
+from tcpbalance.config.destinations import Destination
 from tcpbalance.http.carried_body import CarriedBody
 from tcpbalance.http.client_side import HttpClient
+from tcpbalance.http.connect.destinations import Destinations
+from tcpbalance.http.connect.opening import TunnelOpening
+from tcpbalance.http.connect.settings import ConnectSettings
 from tcpbalance.http.dialling import HttpDialler
 from tcpbalance.http.exchange import Exchange
 from tcpbalance.http.response import Response
@@ -29,10 +33,14 @@ KINDS = (
     BackendHttpConnection,
     HttpDialler,
     Tunnel,
+    TunnelOpening,
     Upload,
     BoundedPump,
     CarriedBody,
 )
+
+CONNECT = b"CONNECT 10.0.0.1:80 HTTP/1.1\r\nHost: a\r\n\r\nearly"
+CONNECTS = ConnectSettings(Destinations([Destination.parse("10.0.0.1:80")], is_own=lambda ip: False))
 
 SIZE = 400_000
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % SIZE + b"a" * SIZE
@@ -47,13 +55,21 @@ def left_over() -> list[object]:
 
 @pytest.mark.parametrize(
     ("request_", "answer"),
-    [(GET, HELLO), (GET, ANSWER), (POST, HELLO), (ASKS, CHANGES), (GET, b"HTTP/9"), (b"\0", b"")],
+    [
+        (CONNECT, HELLO),
+        (GET, HELLO),
+        (GET, ANSWER),
+        (POST, HELLO),
+        (ASKS, CHANGES),
+        (GET, b"HTTP/9"),
+        (b"\0", b""),
+    ],
 )
 @pytest.mark.parametrize("first", ["accepts", "refuses"])
 def test_what_has_ended_is_gone_at_once(
     make_scene: MakeScene, request_: bytes, answer: bytes, first: str
 ) -> None:
-    scene = make_scene({ONE: first, TWO: "accepts"})
+    scene = make_scene({ONE: first, TWO: "accepts"}, http={"connect": CONNECTS})
     gc.collect()
     gc.disable()
     try:

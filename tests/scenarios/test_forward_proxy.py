@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from socket import socket
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from support.certificates import Authority
 from support.clients import connect, read
 from support.daemon import Daemon
 from support.name_server import FakeNameServer
+from support.peers import echo, peer
 from support.process import finish
 from support.programs import require
 from support.tls_peers import page
@@ -225,6 +228,55 @@ def test_users_are_read_again(stage: Stage) -> None:
     until(lambda: stage.curl("--proxy-user", f"bob:{PASSWORD.decode()}")[0] == 200, "bob")
     path.write_bytes(b"alice:%b\n" % HASH)
     until(lambda: stage.curl("--proxy-user", f"bob:{PASSWORD.decode()}")[0] == 407, "no bob")
+
+
+INSIDE = """
+workers = {workers}
+shutdown_grace = "20s"
+
+[access_log]
+path = "access.log"
+format = "json"
+
+[frontends.proxy]
+mode = "http"
+listen = "127.0.0.1:0"
+connect.allow = ["127.0.0.1:{port}"]
+"""
+
+
+def tunnel(daemon: Daemon, port: int) -> tuple[socket, bytes]:
+    """Ask for a tunnel, and give the connection and the first line of the answer."""
+    client = connect(daemon.port)
+    client.sendall(b"CONNECT 127.0.0.1:%d HTTP/1.1\r\nHost: a\r\n\r\n" % port)
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        answer += read(client, 1)
+    return client, answer.partition(b"\r\n")[0]
+
+
+def test_a_tunnel_lives_on_through_a_reload_and_the_end(tmp_path: Path) -> None:
+    with peer(echo) as inside:
+        text = INSIDE.format(workers=1, port=inside.port)
+        with Daemon(text, tmp_path) as daemon:
+            client, answer = tunnel(daemon, inside.port)
+            with client:
+                assert answer == b"HTTP/1.1 200 Connection established"
+                daemon.config_file.write_text(daemon.config_file.read_text().replace(str(inside.port), "1"))
+                daemon.send(signal.SIGHUP)
+                daemon.wait_for_log("reloaded ")
+                refused, answer = tunnel(daemon, inside.port)
+                refused.close()
+                assert answer == b"HTTP/1.1 403 Forbidden"
+                client.sendall(b"reloaded")
+                assert read(client, 8) == b"reloaded"
+                daemon.send(signal.SIGTERM)
+                daemon.wait_for_log("SIGTERM")
+                client.sendall(b"stopping")
+                assert read(client, 8) == b"stopping"
+            assert daemon.wait() == 0
+        (record,) = [it for it in daemon.access_records if it["status"] == 200]
+        assert (record["client_bytes"] > 16, record["backend_bytes"]) == (True, 16)
 
 
 def _client_hello(root: Path) -> bytes:

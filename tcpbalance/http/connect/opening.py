@@ -47,7 +47,10 @@ class _Destination(Peer):
 
     def connectionMade(self) -> None:
         """The destination has accepted."""
-        self._on_connected(self)
+        on_connected = self._on_connected
+        # No reference cycle is left behind for the garbage collector to find.
+        del self._on_connected
+        on_connected(self)
 
 
 class TunnelOpening:
