@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain
+from math import inf
 from typing import Any, TypeAlias
 
 from twisted.logger import Logger
@@ -87,10 +88,11 @@ class WorkerAnswers:
     def note(self, message: Message) -> None:
         """See ``WorkerSharedState``."""
         match message.content:
-            case {"question": int(number), "about": str(about), "until": float(until)}:
+            case {"question": int(number), "about": str(about)}:
                 written: Generator[None, None, int | None] = self._answer(about, message.content)
                 if about not in ORDERS:
-                    written = self._while_wanted(until, written)
+                    # A supervisor keeps its code when workers are replaced, and may be of before this word.
+                    written = self._while_wanted(message.content.get("until", inf), written)
                 answer = in_pieces(self._reactor, written)
                 answer.addCallback(self._send_answer, number)
                 answer.addErrback(self._has_failed, number)

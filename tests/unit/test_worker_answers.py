@@ -39,7 +39,9 @@ class Asked:
         self.said.append({**content, "descriptors": len(list(descriptors))})
 
     def ask(self, about: str, query: Mapping[str, str]) -> None:
-        content = {"question": 7, "about": about, "until": UNTIL, "query": query}
+        self.note({"question": 7, "about": about, "until": UNTIL, "query": query})
+
+    def note(self, content: Mapping[str, Any]) -> None:
         self._answers.note(Message(content, ()))
         self.clock.pump([0] * 1000)
 
@@ -57,6 +59,13 @@ def test_a_question_that_has_been_given_up_is_not_begun_with() -> None:
     worker.clock.advance(UNTIL)
     worker.ask(EXPLAIN, QUERY)
     assert worker.said == []
+
+
+def test_a_supervisor_that_does_not_say_how_long_it_waits_gets_its_answer() -> None:
+    worker = Asked(SimpleNamespace(registries=[]))
+    worker.clock.advance(UNTIL)
+    worker.note({"question": 7, "about": SESSIONS, "query": {}})
+    assert worker.said == [{"answer": 7, "descriptors": 1}]
 
 
 def test_an_order_is_carried_out_however_late() -> None:
