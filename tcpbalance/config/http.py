@@ -205,6 +205,7 @@ class PoolHttpConfig:
         metadata=doc(
             "When a request is sent to another backend that the first one has received, if its method is "
             'idempotent and its body is at hand: `"no_response"`, the connection ended before a byte of the '
-            "response. Apart from that, it is always sent again if a connection that was kept ends so."
+            "response. Apart from that, it is always sent again if a connection that was kept ends so, and "
+            "any request of which nothing had come to the backend then."
         ),
     )

@@ -486,7 +486,7 @@ class Exchange:
             session.expect(self.sent_at + response_timeout(self))
             return
         connection.transport.write(b"".join((data, *upload.kept)))
-        if upload.is_full or not self._is_idempotent:
+        if upload.is_full or not (self._is_idempotent or connection.served):
             upload.keep_no_more()
         if not upload.whole:
             connection.transport.registerProducer(session.client, True)
@@ -704,15 +704,27 @@ class Exchange:
         """Whether the request may be sent once more: no response has begun, and all of it is here."""
         return self._is_idempotent and self.response is None and (self.upload is None or self.upload.keeps)
 
+    def _has_crossed_end(self, connection: BackendHttpConnection) -> bool:
+        """Whether a backend has closed its connection before any of the request came to it.
+
+        Its end (FIN) would have acknowledged what had come, and what is closed reads nothing.
+        """
+        upload = self.upload
+        if self.response is not None or not connection.finished or (upload is not None and not upload.keeps):
+            return False
+        size = len(self._request_head(connection.backend)) + (0 if upload is None else upload.kept_size)
+        return connection.transport.took_nothing(size)
+
     def _try_again(self, reason: EndReason, cause: str) -> None:
         """The connection has ended before the head of a response: send the request once more, or answer."""
         connection, slot, dialler = self.backend, self.slot, self.dialler
         assert connection is not None
         assert slot is not None
+        may_repeat = self._may_repeat or (connection.served > 0 and self._has_crossed_end(connection))
         self._drop_backend()
         if connection.served:
             # The backend has closed it, and the request has crossed that: it says nothing about the backend.
-            if self._may_repeat and (dialler is None or not dialler.takes_none_that_waits):
+            if may_repeat and (dialler is None or not dialler.takes_none_that_waits):
                 dialler = dialler or self._dial()
                 self._reach_again(dialler)
                 self.slot = None
@@ -720,7 +732,7 @@ class Exchange:
                 return
         else:
             assert dialler is not None
-            if self._may_repeat and NO_RESPONSE in self.pool.http.retry_on:
+            if may_repeat and NO_RESPONSE in self.pool.http.retry_on:
                 self._reach_again(dialler)
                 self.slot = None
                 dialler.again(cause)

@@ -79,8 +79,8 @@ class IdleConnections:
             return None
         if waited > max_idle:
             return None
-        if connection.transport.has_input():
-            # Bytes that no request has asked for have come since the last was answered, in the same turn.
+        if connection.transport.has_news():
+            # It has ended, or bytes have come that no request has asked for; the reactor has not said so yet.
             self._drop((connection,))
             return None
         return waiting.pop()

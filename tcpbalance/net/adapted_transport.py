@@ -14,7 +14,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from tcpbalance.net.bounded_pump import BoundedPump
-from tcpbalance.net.ends import unacknowledged, unread
+from tcpbalance.net.ends import has_news, took_nothing, unacknowledged, unread
 from tcpbalance.net.pump import Pump
 from tcpbalance.net.socket_transport import SocketTransport
 from tcpbalance.net.transport import TlsClient, TlsServer, Transport
@@ -101,6 +101,22 @@ class AdaptedTransport:
             return transport.has_input()
         handle = getattr(transport, "socket", None)
         return isinstance(handle, SocketType) and unread(handle) > 0
+
+    def has_news(self) -> bool:
+        """See ``Transport``; False where the transport is not Twisted's own, which cannot be asked."""
+        transport = _unwrapped(self._transport)
+        if isinstance(transport, SocketTransport | ReadsToTheEnd):
+            return transport.has_news()
+        handle = getattr(transport, "socket", None)
+        return isinstance(handle, SocketType) and has_news(handle)
+
+    def took_nothing(self, size: int) -> bool:
+        """See ``Transport``; False where the transport is not Twisted's own, which cannot be asked."""
+        transport = _unwrapped(self._transport)
+        if isinstance(transport, SocketTransport | ReadsToTheEnd):
+            return transport.took_nothing(size - self._unsent())
+        handle = getattr(transport, "socket", None)
+        return isinstance(handle, SocketType) and took_nothing(handle, size - self._unsent())
 
     def confirm_end(self) -> bool:
         """See ``Transport``.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import select
 import socket
 import struct
 import sys
@@ -22,6 +23,11 @@ NO_LINGER = struct.pack("ii", 1, 0)
 """SO_LINGER set to this makes ``close`` a reset."""
 
 _LINGER_AS_USUAL = struct.pack("ii", 0, 0)
+
+_INTERNET = (socket.AF_INET, socket.AF_INET6)
+
+# Kept: to make one takes longer than to ask it.
+_poll = select.poll()
 
 # Where ioctl(2) writes. Given bytes, Python fails to write to them, formats an error, and then copies them.
 _counted = bytearray(4)
@@ -53,6 +59,27 @@ def unacknowledged(sock: SocketType) -> int:
     """Bytes, and the end of the stream, that the kernel has and the peer's has not acknowledged: tcp(7)."""
     fcntl.ioctl(sock, termios.TIOCOUTQ, _counted)
     return int.from_bytes(_counted, sys.byteorder)
+
+
+def took_nothing(sock: SocketType, size: int) -> bool:
+    """Whether the peer's kernel has acknowledged none of the last bytes that were sent.
+
+    :param size: how many these are.
+    :returns: False where that cannot be known, as at a unix socket.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        return sock.family in _INTERNET and unacknowledged(sock) >= size
+    return False
+
+
+def has_news(sock: SocketType) -> bool:
+    """Whether something has come at a socket that was not read: bytes, the end of the stream, or a break,
+    which it keeps for the one that reads."""
+    descriptor = sock.fileno()
+    _poll.register(descriptor, select.POLLIN)
+    found = _poll.poll(0)
+    _poll.unregister(descriptor)
+    return bool(found)
 
 
 def unread(sock: SocketType) -> int:

@@ -26,7 +26,16 @@ from zope.interface import implementer
 
 from tcpbalance.net.addresses import PeerAddress, address_text, peer_address
 from tcpbalance.net.bounded_pump import BoundedPump
-from tcpbalance.net.ends import ABORTED, DONE, LOST, reset_on_close, unacknowledged, unread
+from tcpbalance.net.ends import (
+    ABORTED,
+    DONE,
+    LOST,
+    has_news,
+    reset_on_close,
+    took_nothing,
+    unacknowledged,
+    unread,
+)
 from tcpbalance.net.errnos import is_our_own
 from tcpbalance.net.input import Input
 from tcpbalance.net.output import Output
@@ -171,6 +180,14 @@ class SocketTransport:
     def has_input(self) -> bool:
         """See ``Transport``."""
         return self._tls.has_input if self._tls is not None else unread(self.socket) > 0
+
+    def has_news(self) -> bool:
+        """See ``Transport``."""
+        return (self._tls is not None and self._tls.has_input) or has_news(self.socket)
+
+    def took_nothing(self, size: int) -> bool:
+        """See ``Transport``."""
+        return self.is_open and took_nothing(self.socket, size - self.output.waiting())
 
     def confirm_end(self) -> bool:
         """See ``Transport``: what is reported as the end is the end."""

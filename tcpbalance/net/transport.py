@@ -70,11 +70,25 @@ class Transport(Protocol):
         """
         ...
 
+    def has_news(self) -> bool:
+        """Whether something has come that was not passed on: bytes, an end or a break; see ``has_input``."""
+        ...
+
     def confirm_end(self) -> bool:
         """Decide whether the end that was just reported is one; where it is not, the transport goes on."""
         ...
 
     # Writing
+
+    def took_nothing(self, size: int) -> bool:
+        """Whether the peer's kernel has got none of the last bytes written; False where that is not known.
+
+        An end of the peer's acknowledges all that had come before. So where there is one, no program of the
+        peer's has read any of these bytes before it closed.
+
+        :param size: how many these are, without what TLS adds.
+        """
+        ...
 
     @property
     def full(self) -> bool:

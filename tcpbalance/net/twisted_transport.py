@@ -23,7 +23,9 @@ from tcpbalance.net.ends import (
     DONE,
     LOST,
     NO_LINGER,
+    has_news,
     report_connection_error,
+    took_nothing,
     unacknowledged,
     unread,
 )
@@ -170,6 +172,14 @@ class ReadsToTheEnd(FileDescriptor):
     def has_input(self) -> bool:
         """Whether bytes have come that were not read."""
         return not self.disconnected and unread(self.socket) > 0
+
+    def has_news(self) -> bool:
+        """Whether bytes, an end or a break have come that were not read."""
+        return bool(self.disconnected) or has_news(self.socket)
+
+    def took_nothing(self, size: int) -> bool:
+        """Whether the peer's kernel has got none of the last bytes that the kernel was given."""
+        return not self.disconnected and took_nothing(self.socket, size)
 
     def writeSomeData(self, data: Any) -> Any:
         """Twisted's call: send some of it.

@@ -258,7 +258,7 @@ class HttpStage:
     def request(self) -> None:
         """Play one request, and its answer."""
         # No kernel could be asked of a socket in memory.
-        with patch.object(socket_transport, "unread", lambda _: 0):
+        with patch.object(socket_transport, "has_news", lambda _: False):
             self._client.send(HTTP_REQUEST)
             self._kernel.run()
             self._backend.send(HTTP_ANSWER)

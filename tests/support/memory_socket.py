@@ -158,6 +158,11 @@ class MemorySocket:
         """Whether this end has said that it sends no more."""
         return self.outgoing.finished
 
+    @property
+    def has_news(self) -> bool:
+        """Whether bytes, an end or a break have come that were not read."""
+        return bool(self.incoming.unread) or self.incoming.fin_arrived or self._dead
+
     # How it comes to be connected, where it is not from the beginning.
 
     def connect_later(self, on_connect: Callable[[MemorySocket, tuple[str, int]], int]) -> None:

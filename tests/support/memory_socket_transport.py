@@ -46,6 +46,12 @@ class MemorySocketTransport(SocketTransport):
         kept = self._tls is not None and self._tls.has_input
         return self.is_open and (kept or bool(self.kernel.incoming.unread))
 
+    def has_news(self) -> bool:
+        return self.has_input() or not self.is_open or self.kernel.has_news
+
+    def took_nothing(self, size: int) -> bool:
+        return self.is_open and len(self.kernel.outgoing.unsent) >= size
+
     def in_flight(self) -> int:
         return self.kept + len(self.kernel.outgoing.unsent) if self.is_open and not self._broken else 0
 

@@ -57,6 +57,12 @@ class MemoryTransport(ReadsToTheEnd, Connection):
     def has_input(self) -> bool:
         return self.is_open and bool(self.kernel.incoming.unread)
 
+    def has_news(self) -> bool:
+        return not self.is_open or self.kernel.has_news
+
+    def took_nothing(self, size: int) -> bool:
+        return self.is_open and len(self.kernel.outgoing.unsent) >= size
+
     def unacknowledged(self) -> int:
         return 0 if self._broken or not self.is_open else len(self.kernel.outgoing.unsent)
 
