@@ -132,6 +132,8 @@ def _request_lines(answer: Mapping[str, Any]) -> Iterator[str]:
         yield f"the route {answer['route']} answers"
     if request["location"]:
         yield f"Location: {request['location']}"
+    if request["mirror"]:
+        yield f"pool {request['mirror']} gets a copy"
     if request["shares"]:
         shares = ", ".join(f"{name}: {weight}" for name, weight in request["shares"].items())
         yield f"the clients of the route are shared by weight ({shares})"

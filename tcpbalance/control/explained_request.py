@@ -46,6 +46,7 @@ def shown(found: ExplainedRequest, first: Backend | None) -> dict[str, Any]:
         "location": found.location,
         "client": None if found.client is None else found.client.address,
         "limits": None if found.limits is None else _shown_limits(found.limits),
+        "mirror": found.mirror.name if is_sent and found.mirror is not None else None,
         "shares": None if shares is None else {pool.name: weight for pool, weight in shares.weights.items()},
         "sent": found.lines_for(first) if is_sent and first is not None else None,
     }

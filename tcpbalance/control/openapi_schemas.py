@@ -145,6 +145,7 @@ _EXPLAINED_REQUEST = table(
             },
         )
     ),
+    mirror={**TEXT_OR_NULL, "description": "The pool that gets a copy."},
     shares={
         "type": ["object", "null"],
         "additionalProperties": COUNT,

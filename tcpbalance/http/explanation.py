@@ -66,6 +66,14 @@ class ExplainedRequest:
     is_tunnel: bool = False
     _read: _ReadRequest | None = None
 
+    @property
+    def mirror(self) -> Pool | None:
+        """The pool that gets a copy; None where none does, as of what may become another protocol."""
+        read, route = self._read, self.route
+        if read is None or route is None or offered_protocols(route, read.head, read.has_body):
+            return None
+        return route.mirror
+
     def lines_for(self, backend: Backend) -> list[str]:
         """Give the lines of the head that a backend would get, without values that may be secret."""
         read, client, route, pool = self._read, self.client, self.route, self.pool
@@ -178,7 +186,7 @@ def _routed(
             return _tunnel(read, peer)
         if route is None:
             return ExplainedRequest(reason=EndReason.NO_ROUTE, status=STATUS_OF[EndReason.NO_ROUTE])
-        if not route.all_pools:
+        if route.pool is None and route.pools is None:
             answer = fixed_answer(route, target)
             return ExplainedRequest(
                 reason=EndReason.ANSWERED_HERE, status=answer.status, location=answer.location, route=route

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from twisted.internet.address import IPv4Address
 from twisted.logger import capturedLogs
 
-from support.http_scene import HELLO, ONE, TWO, HttpScene
+from support.http_scene import HELLO, ONE, TWO, HttpScene, only_for
 from support.network import no_logged_failure
 from support.whole_state import state_of
 from tcpbalance.admission.networks import NetworkSet
@@ -39,6 +39,8 @@ from tcpbalance.pool.policies.source_hash import SourceHash
 from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.weighted_pools import WeightedPools
 from tcpbalance.wire.http.rewrite import FieldEdits
+
+MakeScene = Callable[..., HttpScene]
 
 PROXY, CLIENTS = "10.1.0.1", [f"198.51.100.{host}" for host in range(1, 4)]
 SECRET = b"swordfish"
@@ -291,4 +293,19 @@ class ExplainedRequests(RuleBasedStateMachine):
 
 
 TestExplainedRequests = ExplainedRequests.TestCase
-TestExplainedRequests.settings = settings(max_examples=40, stateful_step_count=20)
+TestExplainedRequests.settings = settings(max_examples=25, stateful_step_count=15)
+
+
+def test_it_says_which_pool_gets_a_copy(make_scene: MakeScene) -> None:
+    copies = Pool("copies", [Backend(TWO)])
+
+    def mirrored(pool: Pool) -> Sequence[tuple[HttpRouteConfig, Route]]:
+        return [(only_for(), Route(name="site", pool=pool, mirror=copies))]
+
+    scene = make_scene((ONE, TWO), members=[Backend(ONE)], routes=mirrored)
+    url = "GET http://www.example.com/"
+    assert asked(scene, CLIENTS[0], url)["request"]["mirror"] == "copies"
+    assert (
+        asked(scene, CLIENTS[0], url, ["Connection: upgrade", "Upgrade: websocket"])["request"]["mirror"]
+        is None
+    )

@@ -132,6 +132,7 @@ REQUEST: dict[str, Any] = {
     "location": None,
     "client": "203.0.113.7",
     "limits": None,
+    "mirror": None,
     "shares": None,
     "sent": ["GET /x HTTP/1.1", "Host: www.example.com"],
 }
@@ -150,12 +151,14 @@ def test_a_request_that_a_backend_gets() -> None:
         "next_in": 0.5,
     }
     shares = {"stable": 95, "canary": 5}
-    found = request_lines("connects", ANSWER["pool"], "api", client="192.0.2.9", limits=limits, shares=shares)
+    more = {"client": "192.0.2.9", "limits": limits, "shares": shares, "mirror": "next"}
+    found = request_lines("connects", ANSWER["pool"], "api", **more)
     assert found[0] == "the request of 203.0.113.7 at frontend web goes to a backend"
-    assert found[7:12] == [
+    assert found[7:13] == [
         "the client that is reported is 192.0.2.9",
         "3 of 10 requests of all clients are under way",
         "0 of 4 requests of the client may come at once by the rate, the next in 0.5 s",
+        "pool next gets a copy",
         "the clients of the route are shared by weight (stable: 95, canary: 5)",
         "pool web, by the route api: turns by weight",
     ]
