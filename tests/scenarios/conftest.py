@@ -55,18 +55,18 @@ BY_BOTH_COMMANDS = {
 """Modules about what happens before clients are served, where ``twistd`` and ``tcpbalance run`` differ; the
 others use ``twistd``."""
 
-BY_THE_PROGRAM = BY_BOTH_COMMANDS | {
-    "test_addresses",
-    "test_ending",
+BY_THE_PROGRAM = {
+    "test_first_process",
     "test_http",
     "test_local_ports",  # Their network is their own.
     "test_nginx_under_wrk",
     "test_postgresql",
     "test_reload",
     "test_run",
+    "test_signals_early",
     "test_tls_termination",
     "test_upgrade",
-    "test_workers",
+    "test_workers_behind_proxies",
 }
 """Modules whose balancers are started as users start them, at least one for each thing that users do. Those
 of the others are forked: most of a start are imports, which hundreds of tests need not repeat."""

@@ -45,16 +45,25 @@ class Setup:
 
 
 @pytest.fixture(scope="module")
-def setup(tmp_path_factory: pytest.TempPathFactory, data_path: DataPathName) -> Iterator[Setup]:
-    """Run both."""
+def server() -> Iterator[Database]:
+    """Run one server behind the balancers of both data paths."""
+    with databases.mariadb() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def setup(
+    tmp_path_factory: pytest.TempPathFactory, server: Database, data_path: DataPathName
+) -> Iterator[Setup]:
+    """Run a balancer in front of it."""
     folder = tmp_path_factory.mktemp("daemon")
-    with databases.mariadb() as server, Daemon(CONFIG.format(backend=server.address), folder) as daemon:
+    with Daemon(CONFIG.format(backend=server.address), folder) as daemon:
         yield Setup(server, daemon)
 
 
 def test_what_is_written_through_the_balancer_is_what_is_there(setup: Setup) -> None:
     rows = ",".join(f"({n}, REPEAT(MD5({n}), {n % 20}))" for n in range(20_000))
-    setup.sql("CREATE DATABASE app; CREATE TABLE app.t (n INT PRIMARY KEY, s TEXT);")
+    setup.sql("CREATE OR REPLACE DATABASE app; CREATE TABLE app.t (n INT PRIMARY KEY, s TEXT);")
     setup.sql(f"INSERT INTO app.t VALUES {rows};")
     everything = "SELECT n, s FROM app.t ORDER BY n;"
     through, direct = setup.sql(everything), setup.sql(everything, setup.server.port)

@@ -58,10 +58,19 @@ class Setup:
 
 
 @pytest.fixture(scope="module")
-def setup(tmp_path_factory: pytest.TempPathFactory, data_path: DataPathName) -> Iterator[Setup]:
-    """Run both."""
+def server() -> Iterator[Database]:
+    """Run one server behind the balancers of both data paths."""
+    with databases.postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def setup(
+    tmp_path_factory: pytest.TempPathFactory, server: Database, data_path: DataPathName
+) -> Iterator[Setup]:
+    """Run a balancer in front of it."""
     folder = tmp_path_factory.mktemp("daemon")
-    with databases.postgresql() as server, Daemon(CONFIG.format(backend=server.address), folder) as daemon:
+    with Daemon(CONFIG.format(backend=server.address), folder) as daemon:
         yield Setup(server, daemon)
 
 
@@ -108,7 +117,7 @@ def test_copy_in_and_out_round_trips(setup: Setup, tmp_path: Path) -> None:
     (psql,) = require("psql")
     rows = "".join(f"{n}\t{'y' * (n % 500)}\n" for n in range(100_000))
     (tmp_path / "rows").write_text(rows)
-    setup.query("CREATE TABLE t (n int, s text)")
+    setup.query("DROP TABLE IF EXISTS t; CREATE TABLE t (n int, s text)")
     url = f"postgresql://app@127.0.0.1:{setup.daemon.port}/app"
     run([psql, "-qc", f"\\copy t FROM '{tmp_path}/rows'", url], env=with_password())
     run([psql, "-qc", f"\\copy (SELECT * FROM t ORDER BY n) TO '{tmp_path}/back'", url], env=with_password())

@@ -125,8 +125,8 @@ class Daemon:
 
     @property
     def _is_plain(self) -> bool:
-        """Whether it is ``twistd`` without anything that another process has to do before."""
-        prepared = self._lacks or self._shell or self._stdout is not None or self._environment is not None
+        """Whether it is ``twistd`` without anything that has to be done before it runs."""
+        prepared = self._lacks or self._shell or "LD_PRELOAD" in (self._environment or {})
         return not prepared and self.command[0] == f"{TWISTD}"
 
     @property

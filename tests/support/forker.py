@@ -32,17 +32,24 @@ class Forker:
                 [*prefix, *command], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
             )
 
-    def fork(self, command: Sequence[str], folder: Path, descriptors: Mapping[int, int]) -> Forked:
+    def fork(
+        self,
+        command: Sequence[str],
+        folder: Path,
+        descriptors: Mapping[int, int],
+        environment: Mapping[str, str] = os.environ,
+    ) -> Forked:
         """Start a program.
 
         :param command: a script of Python, or "-m" and a module, and its arguments.
         :param folder: its working folder.
         :param descriptors: ours by the numbers that it has for them, which ascend.
+        :param environment: all its variables.
         """
         request = {
             "command": command,
             "folder": str(folder),
-            "environment": dict(os.environ),
+            "environment": dict(environment),
             "descriptors": [*descriptors],
         }
         with adopting_orphans():

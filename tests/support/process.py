@@ -47,7 +47,7 @@ class Process:
     :param lacks: capabilities that it is not to have when we are root, such as "net_bind_service".
     :param stdout: a descriptor for its standard output alone.
     :param environment: variables on top of our own.
-    :param forker: starts it, with none of the options above; None to run its program.
+    :param forker: forks it, as ourselves and with all that we may; None to run its program.
     """
 
     def __init__(
@@ -65,17 +65,19 @@ class Process:
         self.command = [str(part) for part in command]
         self.log_file = log
         self._child: _Child
-        with log.open("ab") as output:
+        variables = {**os.environ, **(environment or {})}
+        with log.open("ab") as file:
+            output = file.fileno() if stdout is None else stdout
             if forker is not None:
-                self._child = forker.fork(self.command, folder, dict.fromkeys((1, 2), output.fileno()))
+                self._child = forker.fork(self.command, folder, {1: output, 2: file.fileno()}, variables)
                 return
             self._child = subprocess.Popen(
                 [*_INTERRUPTIBLE, *_bound_to_us(lacks), *self.command],
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
-                stdout=output if stdout is None else stdout,
-                stderr=output,
-                env=None if environment is None else {**os.environ, **environment},
+                stdout=output,
+                stderr=file,
+                env=variables,
                 **_credentials(user),
             )
 
