@@ -13,7 +13,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from support.memory_peers import TlsPeer
@@ -328,6 +328,7 @@ def test_any_interleaving_with_deadlines(
 
 
 @pytest.mark.parametrize("tls", [False, True])
+@settings(max_examples=60)
 @given(
     arrangement=scenes(half_close_timeout=1000.0, bandwidth_per_connection=100_000),
     turns=TURNS,
@@ -344,6 +345,7 @@ def test_any_interleaving_within_a_bandwidth(
 
 
 @pytest.mark.parametrize(("client", "backends"), [(True, False), (False, True), (True, True)])
+@settings(max_examples=60)
 @given(
     arrangement=scenes(half_close_timeout=1000.0),
     turns=TURNS,

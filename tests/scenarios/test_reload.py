@@ -26,7 +26,7 @@ from support.waiting import until
 
 ONE = '[frontends.web]\nlisten = "127.0.0.1:0"\npool = "web"\n[pools.web]\nbackends = ["{}"]\n'
 
-RELOADS = 100
+RELOADS = 50
 VISITORS = 1
 STREAMS = 1
 

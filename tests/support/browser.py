@@ -21,7 +21,7 @@ def chromium() -> Iterator[Browser]:
     """Run Debian's Chromium, without a window."""
     (path,) = require("chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--disable-gpu"])
+        browser = playwright.chromium.launch(executable_path=path)
         try:
             yield browser
         finally:

@@ -11,6 +11,9 @@ from support.waiting import until
 
 QUESTION = b"how are you?"
 
+PAUSE = 0.002
+"""Seconds between two visits of a thread: they are not to take the processor from what they watch."""
+
 
 class Visitors:
     """Threads that connect to a server that echoes, one time after the other, from `with` to its end.
@@ -42,7 +45,7 @@ class Visitors:
             thread.join()
 
     def _visit(self) -> None:
-        while not self._ends.is_set():
+        while not self._ends.wait(PAUSE):
             try:
                 answer = ask(self._port, QUESTION)
             except OSError as error:

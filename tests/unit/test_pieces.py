@@ -60,7 +60,7 @@ def outcome(text: str) -> Any:
         return None
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(st.sampled_from(LINES), max_size=8), st.sampled_from(["\n", "\r\n"]))
 def test_pieces_give_what_the_whole_document_gives(lines: list[str], end: str) -> None:
     text = end.join(lines)
