@@ -8,13 +8,14 @@ from typing import Any
 import attrs
 import pytest
 
-from support.http_scene import GET, HELLO, ONE, TWO, HttpScene, only_for
+from support.http_scene import GET, HELLO, ONE, THREE, TWO, HttpScene, only_for
 from tcpbalance.config.http import PoolHttpConfig
 from tcpbalance.config.routes import HttpRouteConfig
 from tcpbalance.http.mirrored_request import MAX_COPIED_BODY, MAX_DISCARDED
 from tcpbalance.http.mirrors import MAX_COPIES
 from tcpbalance.http.routes import Route
 from tcpbalance.pool.backend import AdminState, Backend
+from tcpbalance.pool.policies.round_robin import RoundRobin
 from tcpbalance.pool.pool import Pool
 from tcpbalance.wire.http.rewrite import FieldEdits
 
@@ -114,6 +115,25 @@ def test_no_copy_is_sent_where_no_backend_is_free_and_none_waits_for_one(make_sc
     mirrored.pool.set_admin_state(mirrored.pool.backends[0], AdminState.MAINTENANCE)
     scene.connect(GET)
     assert counts(scene) == {"no_backend": 2}
+
+
+def test_a_copy_whose_backend_fails_does_not_wait_for_another_in_the_queue(make_scene: MakeScene) -> None:
+    pools: list[Pool] = []
+
+    def routes(pool: Pool) -> Sequence[tuple[HttpRouteConfig, Route]]:
+        members = [Backend(TWO), Backend(THREE, max_connections=1)]
+        pools.append(Pool("mirror", members, clock=pool.clock, balance=RoundRobin, queue=5))
+        return [(only_for(), Route(name="site", pool=pool, mirror=pools[0]))]
+
+    scene = make_scene(
+        {ONE: "accepts", TWO: "refuses", THREE: "accepts"}, routes=routes, members=[Backend(ONE)]
+    )
+    scene.connect(GET)
+    scene.connect(GET)
+    assert counts(scene) == {"no_backend": 1}
+    assert [backend.active for backend in pools[0].backends] == [0, 1]
+    answer(scene, THREE)
+    assert pools[0].snapshot()["queue_active"] == 0
 
 
 def test_a_request_that_cannot_be_served_is_copied_all_the_same(make_scene: MakeScene) -> None:
