@@ -7,8 +7,10 @@ from typing import Any
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from support.http_scene import GET, HELLO, ONE, THREE, TWO, HttpScene, only_for
+from support.http_scene import GET, HELLO, HTTP_SCENES, ONE, THREE, TWO, HttpScene, http_scenes, only_for
 from tcpbalance.config.http import PoolHttpConfig
 from tcpbalance.config.routes import HttpRouteConfig
 from tcpbalance.http.mirrored_request import MAX_COPIED_BODY, MAX_DISCARDED
@@ -295,3 +297,58 @@ def test_the_end_of_the_frontend_is_that_of_its_copies(make_scene: MakeScene) ->
     scene.frontend.doStop()  # type: ignore[no-untyped-call]  # Twisted's
     answer(scene)
     assert (mirrored.active, counts(scene)) == (0, {"shutdown": 1})
+
+
+# Whatever happens
+
+REQUESTS = [GET, POST % 3 + b"abc", CHUNKED + b"3\r\nabc\r\n0\r\n\r\n", GET.replace(b"GET", b"HEAD")]
+DEEDS = [b"", HELLO, HELLO[:20], HELLO + HELLO, b"\0\1", b"HTTP/1.1 500 Oops\r\n\r\n", "reset", "finish"]
+
+Step = tuple[bytes, Any, bool]
+"""A request; what its copy meets, bytes or an end; and whether that comes before the response."""
+
+
+def play(kind: type[HttpScene], steps: list[Step], behaviour: str | None) -> bytes:
+    """Give what a client gets.
+
+    :param behaviour: of the backend of the other pool; None where nothing is copied.
+    """
+    route = {} if behaviour else {"mirror": None}
+    with http_scenes(kind) as make:
+        scene = make(
+            {ONE: "accepts", TWO: behaviour or "accepts"}, routes=Mirrored(route=route), has_default=False
+        )
+        client = scene.connect()
+        for request, deed, is_early in steps:
+            scene.send(client, request)
+            response = HELLO[:-5] if request.startswith(b"HEAD") else HELLO
+            if is_early:
+                do(scene, deed)
+            answer(scene, ONE, response)
+            if not is_early:
+                do(scene, deed)
+        received: bytes = client.received
+    return received
+
+
+def do(scene: HttpScene, deed: Any) -> None:
+    """Have the backend of the other pool do something on its last connection, if it has one that is open."""
+    for connection in scene.backends[TWO].connections[-1:]:
+        if connection.finished or connection.on_connection_error or connection.saw != "open":
+            return
+        if isinstance(deed, bytes):
+            connection.send(deed)
+        else:
+            getattr(connection, deed)()
+        scene.run()
+
+
+@pytest.mark.parametrize("kind", HTTP_SCENES)
+@given(
+    steps=st.lists(st.tuples(st.sampled_from(REQUESTS), st.sampled_from(DEEDS), st.booleans()), max_size=6),
+    behaviour=st.sampled_from(["accepts", "refuses", "hangs", "resets_at_once"]),
+)
+def test_clients_get_the_same_whatever_becomes_of_copies(
+    kind: type[HttpScene], steps: list[Step], behaviour: str
+) -> None:
+    assert play(kind, steps, behaviour) == play(kind, steps, None)
