@@ -330,6 +330,22 @@ class AdmissionControl:
             self._count_towards_ban(client, self._ban_after, now)
         return broken
 
+    def count_refusal(self, client: bytes | None) -> None:
+        """Count something else that a client was refused, such as for its password, towards a ban.
+
+        :param client: see `admit`.
+        """
+        if client is None or self._ban_after is None:
+            return
+        key, now = group(client), self._clock()
+        known = self.clients.take(key)
+        # A refusal during a ban does not extend it.
+        if now >= known.banned_until:
+            self._count_towards_ban(known, self._ban_after, now)
+            if known.banned_until > now and self.on_ban is not None:
+                self.on_ban(key, known.banned_until)
+        self.clients.rest(key, known, now)
+
     def _count_towards_ban(self, client: Client, ban_after: int, now: float) -> None:
         if now >= client.window_ends:
             client.refusals = 0

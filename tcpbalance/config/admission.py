@@ -136,7 +136,7 @@ class LimitsConfig:
         validator=optional(checks.at_least(1)),
         metadata=doc(
             "Number of refusals within `ban_window`, for any reason, after which a client is banned: "
-            "all its connections are refused for `ban_for`."
+            "all its connections are refused for `ban_for`. A wrong password for a tunnel is one."
         ),
     )
     ban_window: Duration = field(

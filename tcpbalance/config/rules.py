@@ -134,7 +134,8 @@ def _bans(path: KeyPath, frontend: FrontendConfig) -> Iterator[Mistake]:
     if limits is None or limits.ban_after is None:
         return
     listed = access is not None and any(is_given(access, key) for key in _LISTS)
-    if not listed and not any(is_given(limits, key) for key in _PER_CLIENT):
+    has_passwords = frontend.connect is not None and frontend.connect.users_file is not None
+    if not listed and not has_passwords and not any(is_given(limits, key) for key in _PER_CLIENT):
         yield Mistake(
             (*path, "limits", "ban_after"),
             f"has no effect where no client is refused, add {choices(_PER_CLIENT)}, or lists to "

@@ -535,6 +535,8 @@ class Exchange:
         context, opening = self.context, self.opening
         assert opening is not None
         context.registry.stats.connect_refused[refusal] += 1
+        if refusal is ConnectRefusal.WRONG_CREDENTIALS and context.admission is not None:
+            context.admission.control.count_refusal(self.session.packed)
         page, extra = refused_answer(refusal, opening.address)
         # What comes next may be meant for the tunnel, and is not to be read as a request.
         self._answer(

@@ -14,8 +14,11 @@ from twisted.internet.defer import Deferred, succeed
 from support.http_scene import GET, HELLO, ONE, HttpScene
 from support.threads import Threads
 from support.users import proxy_authorization, users_file
+from tcpbalance.admission.access import Access
+from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.admission.users_file import UsersFile
+from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.config.destinations import Destination
 from tcpbalance.http.connect.destinations import Destinations
 from tcpbalance.http.connect.settings import ConnectSettings
@@ -341,6 +344,21 @@ def test_too_many_guesses_are_503(make_scene: MakeScene, users: UsersFile) -> No
     assert b"Retry-After: 1\r\n" in client.received
     assert scene.request.cause == "too_many_password_checks"
     threads.run()
+
+
+def test_a_client_that_guesses_is_banned(make_scene: MakeScene, users: UsersFile) -> None:
+    limits = LimitsConfig(ban_after=3)
+    scene = make_scene(
+        http=connects(users=users),
+        in_thread=at_once,
+        admission=lambda clock: AdmissionControl(Access(), limits, clock),
+    )
+    for number in range(3):
+        scene.connect(asks())  # Without a password, it is asked for one.
+        client = scene.connect(asks(fields=proxy_authorization(password=b"%d" % number)))
+        assert client.received.startswith(b"HTTP/1.1 407 ")
+    scene.network.connect_client(scene.frontend)
+    assert scene.frontend.stats.snapshot()["refused.banned"] == 1
 
 
 def test_the_password_goes_to_no_backend(make_scene: MakeScene) -> None:

@@ -203,6 +203,27 @@ class TestBans:
         guarded.wait(60)
         assert guarded.come(DENIED, 4) == ["denied"] * 3 + ["banned"]
 
+    def test_what_is_refused_elsewhere_counts_too(self) -> None:
+        guarded = Guarded(**BANS)
+        client = bytes((192, 0, 2, 1))
+        assert guarded.come(ANNE) == ["in"]
+        for _ in range(2):
+            guarded.admission.count_refusal(client)
+        guarded.admission.count_refusal(None)
+        assert guarded.come(ANNE) == ["in"]
+        guarded.admission.count_refusal(client)
+        assert (guarded.come(ANNE), guarded.come(BOB)) == (["banned"], ["in"])
+        (ban,) = guarded.admission.bans()
+        guarded.admission.count_refusal(client)
+        assert list(guarded.admission.bans()) == [ban]
+        guarded.go(ANNE, 2)
+
+    def test_without_bans_it_counts_for_nothing(self) -> None:
+        guarded = Guarded(connections_per_client=2)
+        guarded.admission.count_refusal(bytes((192, 0, 2, 1)))
+        assert (guarded.come(ANNE), len(guarded.admission.clients)) == (["in"], 1)
+        guarded.go(ANNE)
+
     def test_a_window_does_not_outlive_a_ban(self) -> None:
         guarded = Guarded(ban_after=2, ban_window=10.0, ban_for=1.0)
         guarded.come(DENIED, 2)
