@@ -11,13 +11,12 @@ from __future__ import annotations
 from tcpbalance.http.client_side import KEEP
 from tcpbalance.http.exchange import Exchange
 from tcpbalance.http.heads import request_id_line
-from tcpbalance.http.phases import ANSWERING, BAD_RESPONSE
+from tcpbalance.http.phases import ANSWERING, BAD_RESPONSE, OVER
 from tcpbalance.http.record import MAX_RECORDED_TEXT, RequestRecord
 from tcpbalance.http.request_record import origin
 from tcpbalance.http.response import Response
-from tcpbalance.http.routes import Route
 from tcpbalance.http.routing import shows_certificate
-from tcpbalance.http.upstream import BackendHttpConnection
+from tcpbalance.http.upstream import NOT_IN_USE, BackendHttpConnection
 from tcpbalance.pool.backend import Backend
 from tcpbalance.proxy.reasons import ANSWERED, EndReason
 from tcpbalance.wire.http.errors import BadRequest, BadResponse
@@ -36,35 +35,31 @@ class BareExchange(Exchange):
 
     def begin(self, head: RequestHead, rest: bytes) -> bytes:
         """See ``Exchange``."""
-        route = None if rest else self._usual_route(head)
-        if route is None or (route.pool is None and route.pools is None):
-            return super().begin(head, rest)
-        self.head = head
-        self.route = route
-        self.is_bare = True
-        self.client_bytes = head.size
-        self.head_time = self.context.clock() - self.began
-        self._serve(route, head)
-        return b""
-
-    def _usual_route(self, head: RequestHead) -> Route | None:
-        """Give the route of a usual request, and take note of its target; None for any other."""
         context, preread, path = self.context, self.session.preread, head.target.partition(b"?")[0]
         if (
-            head.method != b"GET"
+            rest
+            or head.method != b"GET"
             or not head.is_usual
             or not path.startswith(b"/")
             or context.request_limits is not None
             or (preread is not None and shows_certificate(preread))
             or (context.looks_at_paths and not is_plain_path(path))
         ):
-            return None
+            return super().begin(head, rest)
         try:
             authority = read_authority(head.special[b"host"][0])
         except BadRequest:
-            return None
+            return super().begin(head, rest)
+        route = context.routes.match(authority.host, path, b"GET", head)
+        if route is None or (route.pool is None and route.pools is None):
+            return super().begin(head, rest)
+        self.head = head
         self.target = RequestTarget(ORIGIN, authority, head.target, path)
-        return context.routes.match(authority.host, path, b"GET", head)
+        self.route = route
+        self.is_bare = True
+        self.client_bytes = head.size
+        self._serve(route, head)
+        return b""
 
     def _request_head(self, backend: Backend) -> bytes:
         """See ``Exchange``."""
@@ -98,14 +93,48 @@ class BareExchange(Exchange):
             self.response = Response(self, connection)
             self.response.feed(data, head)
             return
-        self.reuses_backend = True
         self.status = head.status
         self.response_size = length
         self.phase = ANSWERING
         session.client.transport.write(self.heads.usual_response(head, data[head.size :], self.context.date))
         assert self.slot is not None
         self.slot.responded(head.status)
-        self.finish(ANSWERED, KEEP)
+        if connection.finished or connection.gone or connection.stopped or connection.limiter is not None:
+            self.reuses_backend = True
+            self.finish(ANSWERED, KEEP)
+        else:
+            self._end(connection)
+
+    def _end(self, connection: BackendHttpConnection) -> None:
+        """Do what `finish` does for the usual request, whose response is passed on."""
+        registry, served_by, slot = self.context.registry, self.served_by, self.slot
+        assert served_by is not None
+        assert slot is not None
+        self.phase = OVER
+        self.reason = ANSWERED
+        self.backend = None
+        if connection.transport.ending:
+            connection.session = NOT_IN_USE
+            connection.close(orderly=True)
+        else:
+            connection.served += 1
+            self._idle.put(connection)
+        if self.dialler is None:
+            slot.release()
+        else:
+            self.dialler.end()
+        client_bytes, backend_bytes, kind = self.client_bytes, self.backend_bytes, self.status // 100
+        stats, upstream = registry.stats, served_by.stats
+        stats.requests_ended[ANSWERED] += 1
+        stats.responses[kind] += 1
+        stats.bytes_in += client_bytes
+        stats.bytes_out += backend_bytes
+        upstream.ended[ANSWERED] += 1
+        upstream.responses[kind] += 1
+        upstream.bytes_in += client_bytes
+        upstream.bytes_out += backend_bytes
+        registry.request_ended(self, ANSWERED)
+        self.session.request_over(ANSWERED, KEEP)
 
     def record(self) -> RequestRecord:
         """See ``Exchange``."""

@@ -48,10 +48,12 @@ class ClientSession(typing.Protocol):
 
     :ivar client: the client's side.
     :ivar is_full: whether the client takes no more for now.
+    :ivar due: when deadlines are looked at next, by the frontend's clock.
     """
 
     client: HttpClient
     is_full: bool
+    due: float
 
     def may_keep(self, context: HttpContext) -> bool:
         """Whether the client's connection may take another request, as far as this one does not matter."""

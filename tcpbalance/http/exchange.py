@@ -99,6 +99,16 @@ STATE_NAMES = {REACHING: "dialling", AWAITING: "unanswered", ANSWERING: "relayin
 """What the phases are called."""
 
 
+def _let_read_on(backend: BackendHttpConnection) -> None:
+    """Have what comes of a backend read at once again, whatever has held it back."""
+    waits = backend.stopped or backend.held_back
+    if backend.limiter is not None:
+        backend.release_limiter()
+        backend.transport.read_at_most(CHUNK)
+    if waits:
+        backend.resumeProducing()
+
+
 class ExchangeOwner(ClientSession, typing.Protocol):
     """The session of a request.
 
@@ -176,7 +186,7 @@ class Exchange:
     packed: bytes | None = None
     cookies: ClientCookies | None = None
     upload: Upload | None = None
-    head_time: float | None = None
+    head_time: float | None
     first_byte: float | None = None
     served_by: Backend | None = None
     slot: Slot | None = None
@@ -203,7 +213,8 @@ class Exchange:
         self.session = session
         self.context = context
         self.began = began
-        self.started = context.wall_clock() - (now - began)
+        self.head_time = now - began
+        self.started = context.wall_clock() - self.head_time
         # Each request is asked for these, and the class is slow to ask.
         self.upload = self.dialler = self.response = self.cookies = self.request_id = self._limits = None
         context.registry.stats.requests_total += 1
@@ -216,6 +227,7 @@ class Exchange:
         :param size: bytes that have come of it.
         """
         self.client_bytes = size
+        self.head_time = None
         self._answer(reason, cause, status, in_doubt=True)
 
     def begin(self, head: RequestHead, rest: bytes) -> bytes:
@@ -226,7 +238,6 @@ class Exchange:
         """
         self.head = head
         self.client_bytes = head.size
-        self.head_time = self.context.clock() - self.began
         try:
             self._framing = request_framing(head)
             self.target = read_target(head)
@@ -483,7 +494,9 @@ class Exchange:
         self.sent_at = context.clock()
         if upload is None:
             connection.transport.write(data)
-            session.expect(self.sent_at + response_timeout(self))
+            due = self.sent_at + response_timeout(self)
+            if due < session.due:
+                session.expect(due)
             return
         connection.transport.write(b"".join((data, *upload.kept)))
         if upload.is_full or not (self._is_idempotent or connection.served):
@@ -836,13 +849,8 @@ class Exchange:
             return
         self.backend = None
         backend.served += 1
-        limiter = backend.limiter
-        waits = backend.stopped or (limiter is not None and limiter.holds)
-        if limiter is not None:
-            backend.release_limiter()
-            backend.transport.read_at_most(CHUNK)
-        if waits:
-            backend.resumeProducing()
+        if backend.stopped or backend.limiter is not None:
+            _let_read_on(backend)
         self._idle.put(backend)
 
     def finish(self, reason: EndReason, then: Then) -> None:  # noqa: C901 - all is given back in one place

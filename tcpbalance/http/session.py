@@ -87,6 +87,7 @@ class ConnectionPhase(enum.Enum):
 
 PREREAD, READY, SERVING, LINGERING, CLOSING, OVER = ConnectionPhase
 
+_NEVER = math.inf
 _TAKES_REQUESTS = (READY, SERVING)
 
 
@@ -99,6 +100,7 @@ class HttpSession:
     :ivar client: the client's side, from ``start`` on.
     :ivar preread: what the client has sent first; None where nothing was asked for.
     :ivar is_full: whether the client takes no more for now.
+    :ivar due: when deadlines are looked at next, by the frontend's clock.
     :ivar text: the client's address, once a request was recorded.
     :ivar slot: see ``wheel.Watched``.
     """
@@ -115,7 +117,6 @@ class HttpSession:
         "_cause",
         "_context",
         "_delivery",
-        "_due",
         "_exchange",
         "_head_began",
         "_in_flight",
@@ -134,6 +135,7 @@ class HttpSession:
         "admitted",
         "client",
         "dry_run_limits",
+        "due",
         "is_full",
         "packed",
         "preread",
@@ -173,7 +175,7 @@ class HttpSession:
         self._born = self._active = context.clock()
         self._started = context.wall_clock()
         self._aged_at = self._born + context.age_limit()
-        self._due = math.inf
+        self.due = math.inf
         self._until = math.inf
         self._in_flight = -1
 
@@ -491,7 +493,7 @@ class HttpSession:
             self._requests < context.http.keepalive_requests
             and not context.registry.closed
             and self._reason is None
-            and context.clock() < self._aged_at
+            and (self._aged_at == _NEVER or context.clock() < self._aged_at)
         )
 
     def request_over(self, reason: EndReason, then: Then) -> None:
@@ -502,7 +504,7 @@ class HttpSession:
             self._phase = READY
             active = self._active = self._wheel.now
             due = active + RESOLUTION + self._context.http.keepalive_timeout
-            if due < self._due:
+            if due < self.due:
                 self.expect(due)
             if client.stopped:
                 client.resumeProducing()
@@ -605,8 +607,8 @@ class HttpSession:
 
     def expect(self, due: float) -> None:
         """See ``exchange.ExchangeOwner``."""
-        if due < self._due:
-            self._due = self._wheel.watch(self, max(0.0, due - self._context.clock()))
+        if due < self.due:
+            self.due = self._wheel.watch(self, max(0.0, due - self._context.clock()))
 
     def _deadline(self) -> float:
         """When the first deadline comes, by how things stand now; the wheel's times may be one turn old."""
@@ -625,15 +627,15 @@ class HttpSession:
         :param now: by the frontend's clock.
         :returns: the seconds until the next look; None once it is over.
         """
-        self._due = math.inf
+        self.due = math.inf
         if self._exchange is not None:
             self._exchange.check(now)
         elif now >= self._deadline():
             self._end_late(now)
         if self._phase is OVER:
             return None
-        self._due = min(self._deadline(), now + MAX_LOOK)
-        return max(0.0, self._due - now)
+        self.due = min(self._deadline(), now + MAX_LOOK)
+        return max(0.0, self.due - now)
 
     def _end_late(self, now: float) -> None:
         if self._phase is not READY:

@@ -82,6 +82,9 @@ class BackendHttpConnection(Peer):
         self.tls = tls
         self.reader = ResponseReader(HeadLimits(head_size, MAX_RESPONSE_LINES))
         self.served = 0
+        # Each request asks for these, and the class is slow to ask.
+        self.limiter = None
+        self.stopped = self.finished = self.gone = False
         self.idle_since = 0.0
 
     def connectionMade(self) -> None:

@@ -96,10 +96,18 @@ class Head:
         self.size = size
         self._lines = lines
         self._fields: list[tuple[bytes, bytes, bytes]] | None = None
+        # Most heads have one or two such fields, and every head passes here.
         if len(pieces) == 4:
             before, name, value, behind = pieces
             self.special = special = {name.lower(): [value.rstrip(b" \t")]}
             self.rest = before + behind
+        elif len(pieces) == 7 and pieces[1].lower() != pieces[4].lower():
+            before, name, value, between, second, of_second, behind = pieces
+            self.special = special = {
+                name.lower(): [value.rstrip(b" \t")],
+                second.lower(): [of_second.rstrip(b" \t")],
+            }
+            self.rest = b"".join((before, between, behind))
         else:
             self.special = special = {}
             for name, value in zip(pieces[1::3], pieces[2::3], strict=True):
@@ -171,7 +179,7 @@ class ResponseHead(Head):
         else None."""
         special, status = self.special, self.status
         lengths = special.get(b"content-length")
-        if lengths is None or len(lengths) != 1 or not _is_short(lengths[0]):
+        if lengths is None or len(lengths) != 1 or not lengths[0].isdigit() or len(lengths[0]) > 9:
             return None
         if len(special) != 1 and not (self.options is KEEP_ALIVE and special.keys() <= _USUAL_OF_RESPONSES):
             return None
@@ -180,7 +188,6 @@ class ResponseHead(Head):
         return int(lengths[0])
 
 
-_is_short = re.compile(rb"[0-9]{1,9}").fullmatch
 _WITHOUT_BODY = frozenset((204, 304))
 _USUAL_OF_RESPONSES = frozenset((b"content-length", b"connection", b"keep-alive"))
 
