@@ -26,12 +26,9 @@ from tcpbalance.wire.http.target import ORIGIN, RequestTarget, read_authority
 
 
 class BareExchange(Exchange):
-    """An exchange that makes nothing before it needs it.
+    """An exchange that makes nothing before it needs it."""
 
-    :ivar is_bare: whether its request is a usual one.
-    """
-
-    is_bare = False
+    __slots__ = ()
 
     def begin(self, head: RequestHead, rest: bytes) -> bytes:
         """See ``Exchange``."""
@@ -39,7 +36,7 @@ class BareExchange(Exchange):
         if (
             rest
             or head.method != b"GET"
-            or not head.is_usual
+            or not head.is_usual()
             or not path.startswith(b"/")
             or context.request_limits is not None
             or (preread is not None and shows_certificate(preread))
@@ -70,8 +67,8 @@ class BareExchange(Exchange):
         assert target is not None
         assert client is not None
         if self.request_id is None:
-            return heads.usual_request(head, target, client)
-        return heads.usual_request(head, target, client, request_id_line(self.request_id))
+            return heads.requests.write_usual(head, target, client)
+        return heads.requests.write_usual(head, target, client, request_id_line(self.request_id))
 
     def _begin_response(self, connection: BackendHttpConnection, data: bytes) -> None:
         """See ``Exchange``."""
@@ -83,7 +80,7 @@ class BareExchange(Exchange):
             return
         if (
             head is None
-            or (length := head.usual_length) is None
+            or (length := head.usual_length()) is None
             or length != len(data) - head.size
             or not self.is_bare
             or self.cookies is not None
@@ -96,7 +93,9 @@ class BareExchange(Exchange):
         self.status = head.status
         self.response_size = length
         self.phase = ANSWERING
-        session.client.transport.write(self.heads.usual_response(head, data[head.size :], self.context.date))
+        session.client.transport.write(
+            self.heads.responses.write_usual(head, data[head.size :], self.context.date)
+        )
         assert self.slot is not None
         self.slot.responded(head.status)
         if connection.finished or connection.gone or connection.stopped or connection.limiter is not None:
@@ -162,6 +161,7 @@ class BareExchange(Exchange):
         assert target.authority is not None
         assert self.reason is not None
         request_id, began, context = self.request_id, self.began, self.context
+        clock = context.clock
         referer, user_agent = origin(head.rest)
         return RequestRecord(
             self.started,
@@ -171,7 +171,7 @@ class BareExchange(Exchange):
             1,
             self.sent_at - began,
             None,
-            context.clock() - began,
+            clock() - began,
             head.size,
             self.backend_bytes,
             self.reason,

@@ -38,18 +38,16 @@ class RouteHeads:
     :param settings: of its frontend.
     :ivar names_requests: whether backends get a name of each request.
     :ivar strips_prefix: whether backends get another path than the client has asked for.
-    :ivar usual_request: see ``RequestRewriter.write_usual``.
-    :ivar usual_response: see ``ResponseRewriter.write_usual``.
+    :ivar requests: writes the heads that backends get.
+    :ivar responses: writes those that clients get.
     """
 
     __slots__ = (
         "_prefix",
-        "_request",
-        "_response",
         "names_requests",
+        "requests",
+        "responses",
         "strips_prefix",
-        "usual_request",
-        "usual_response",
     )
 
     def __init__(self, route: Route, settings: HttpSettings) -> None:
@@ -61,12 +59,10 @@ class RouteHeads:
         self.names_requests = len(send) != len(settings.send)
         self.strips_prefix = bool(route.strip_prefix)
         asked = route.request_headers
-        self._request = RequestRewriter(
+        self.requests = RequestRewriter(
             ForwardedWriter(send), asked.without(b"X-Request-Id") if self.names_requests else asked
         )
-        self._response = ResponseRewriter(edits)
-        self.usual_request = self._request.write_usual
-        self.usual_response = self._response.write_usual
+        self.responses = ResponseRewriter(edits)
 
     def request(
         self,
@@ -92,7 +88,7 @@ class RouteHeads:
         elif target.authority is None:
             # HTTP/1.0 has no host, and HTTP/1.1 always one.
             sent_host = _host_of(backend)
-        return self._request.write(
+        return self.requests.write(
             head,
             target,
             framing,
@@ -120,7 +116,7 @@ class RouteHeads:
         :param date: for a response without one.
         :param extra: more lines, each with CR LF.
         """
-        return self._response.write(
+        return self.responses.write(
             head,
             _passed(framing, version),
             version=version,
@@ -134,13 +130,13 @@ class RouteHeads:
 
         :param extra: more lines, each with CR LF.
         """
-        return self._response.write(
+        return self.responses.write(
             head, NO_BODY, version=b"1.1", keep_alive=True, date=b"", upgrade=protocol, extra=extra
         )
 
     def interim(self, head: ResponseHead) -> bytes:
         """Write the head of a 1xx response."""
-        return self._response.write(head, NO_BODY, version=b"1.1", keep_alive=True, date=b"")
+        return self.responses.write(head, NO_BODY, version=b"1.1", keep_alive=True, date=b"")
 
 
 class HeadsOfRoutes(dict[Route, RouteHeads]):

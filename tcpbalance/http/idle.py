@@ -71,7 +71,8 @@ class IdleConnections:
         if not waiting:
             return None
         connection, pool = waiting[-1], self._pool
-        waited = self._clock() - connection.idle_since
+        clock = self._clock
+        waited = clock() - connection.idle_since
         # A PROXY header names one client, in front of all that a connection carries.
         is_other = connection.tls is not pool.tls or pool.send_proxy_protocol is not None
         if waited >= pool.http.idle or is_other:
@@ -99,7 +100,8 @@ class IdleConnections:
         ):
             connection.close(orderly=True)
             return
-        connection.idle_since = self._clock()
+        clock = self._clock
+        connection.idle_since = clock()
         waiting = self._of.get(backend)
         if waiting is None:
             waiting = self._of[backend] = []

@@ -429,7 +429,8 @@ class HttpSession:
         began, context = self._head_began, self._context
         if began is None and context.frontend.context is not context:
             context = self._adopt(context.frontend.context)
-        now = context.clock()
+        clock = context.clock
+        now = clock()
         try:
             head = self._reader.read(data)
         except BadRequest as error:

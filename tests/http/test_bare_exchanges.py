@@ -27,8 +27,11 @@ from tcpbalance.http.bare_exchange import BareExchange
 from tcpbalance.http.exchange import Exchange
 from tcpbalance.http.routes import FixedAnswer, Route
 from tcpbalance.http.session import HttpSession
+from tcpbalance.pool.weighted_pools import WeightedPools
+from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.wire.http.rewrite import FieldEdits
 
+HEADER = b"PROXY TCP4 203.0.113.9 192.0.2.1 51111 443\r\n"
 COOKIE = AffinityCookieConfig(name="backend", secret="a" * 16)
 PROXIES = NetworkSet([ip_network("198.51.100.0/24")])
 Fields = tuple[bytes, ...]
@@ -39,7 +42,14 @@ REQUEST = {
     "method": [b"HEAD", b"POST", b"OPTIONS", b"CONNECT", b"get"],
     "target": [b"/a/b?c=/../", b"/api/x", b"/old", b"//a", b"/%2f", b"*", b"http://b/a", b"a"],
     "version": [b"1.0"],
-    "host": [b"hOST:b.example:81 ", b"Host: a b", b"Host:", b"X: y", b"Host: gone.example"],
+    "host": [
+        b"hOST:b.example:81 ",
+        b"Host: a b",
+        b"Host:",
+        b"X: y",
+        b"Host: gone.example",
+        b"Host: copied.example",
+    ],
     "field": [
         *[b"Connection: keep-alive", b"Connection: Keep-Alive", b"Connection: close", b"Connection: a, x-a"],
         *[b"Keep-Alive: 5", b"X-A: 1", b"x-request-id: theirs", b"X-Forwarded-For: 192.0.2.9", b"Host: b"],
@@ -130,6 +140,10 @@ def _routes(pool: Any) -> list[Any]:
         (only_for(paths=("/api/*",)), edited),
         (only_for(hosts=("a",), methods=("GET",)), Route(name="a", pool=pool)),
         (only_for(headers={"x-a": "1"}), Route(name="header", pool=pool)),
+        (
+            only_for(hosts=("copied.example",)),
+            Route(name="copied", pools=WeightedPools({pool: 1}), mirror=pool),
+        ),
     ]
 
 
@@ -168,6 +182,7 @@ SETTINGS = st.fixed_dictionaries(
         "affinity": st.sampled_from([AffinityConfig(), AffinityConfig(by="cookie", cookie=COOKIE)]),
         "outlier": st.just(OutlierConfig(consecutive_failures=1)),
         "send_proxy_protocol": st.just("v1"),
+        "preread": st.just(PrereadSettings(PROXIES)),
     },
 )
 
@@ -177,7 +192,7 @@ class Play:
 
     def __init__(self, kind: type[HttpScene], how: dict[str, Any]) -> None:
         self.scene = kind({ONE: "accepts", TWO: "accepts"}, **how)
-        self.client = self.scene.connect()
+        self.client = self.scene.connect(HEADER if "preread" in how else b"")
         self._answered: dict[Any, int] = {}
 
     def send(self, peer: Any, message: Message) -> None:
@@ -237,8 +252,8 @@ SCRIPTS = st.lists(
 )
 
 
-def _asking_for(path: bytes) -> tuple[Any, ...]:
-    return (GET.replace(b"/", path, 1), 1), (HELLO, 1), False, 0.0
+def _asking_for(path: bytes, host: bytes = b"a") -> tuple[Any, ...]:
+    return (GET.replace(b"/", path, 1).replace(b"www.example.com", host), 1), (HELLO, 1), False, 0.0
 
 
 USUAL = _asking_for(b"/")
@@ -252,6 +267,8 @@ USUAL = _asking_for(b"/")
 @example({"http": {"send": ("x-forwarded", "x-request-id")}, "routes": _routes}, [USUAL, USUAL])
 @example({"routes": _routes}, [_asking_for(b"/api/x"), _asking_for(b"/%61pi/x")])
 @example({"http": {"ambiguous_path": "reject"}}, [_asking_for(b"//a")])
+@example({"routes": _routes}, [_asking_for(b"/", b"copied.example")] * 2)
+@example({"preread": PrereadSettings(PROXIES)}, [USUAL, USUAL])
 def test_a_bare_exchange_is_like_any_other(
     kind: type[HttpScene], how: dict[str, Any], script: list[tuple[Any, ...]]
 ) -> None:

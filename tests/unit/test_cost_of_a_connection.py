@@ -18,7 +18,7 @@ FIGURES = {
     "native, ten further requests over TLS": Cost(5810, 140),
     "portable connection": Cost(4136, 185),
     "portable, ten further requests": Cost(1810, 100),
-    "HTTP request": Cost(2768, 67),
+    "HTTP request": Cost(2866, 67),
     "refusal": Cost(337, 13),
     "text line of the access log": Cost(179, 3),
     "text line of the access log, TLS": Cost(187, 3),

@@ -151,7 +151,6 @@ class RequestHead(Head):
     method: bytes
     target: bytes
 
-    @property
     def is_usual(self) -> bool:
         """Whether it is of HTTP/1.1, and of the fields that a proxy acts on has but one Host, and no other
         Connection than the usual."""
@@ -172,10 +171,9 @@ class ResponseHead(Head):
     status: int
     reason: bytes
 
-    @property
     def usual_length(self) -> int | None:
-        """The length of its body, where it is a final response of HTTP/1.1 with a body, says the length as
-        most do, and of the other fields that a proxy acts on has none but those that keep the connection;
+        """Give the length of its body, where it is a final response of HTTP/1.1 with a body, says the length
+        as most do, and of the other fields that a proxy acts on has none but those that keep the connection;
         else None."""
         special, status = self.special, self.status
         lengths = special.get(b"content-length")
