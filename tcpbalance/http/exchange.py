@@ -380,7 +380,7 @@ class Exchange:
         return data if upload is None or upload.whole else self._take(upload, data)
 
     def read_client_on(self) -> None:
-        """Read more of the body, unless there is no room for it."""
+        """Read more of the body, unless no more of it can be kept."""
         upload, backend = self.upload, self.backend
         is_full = upload is not None and upload.is_full if backend is None else backend.transport.full
         if not is_full:
