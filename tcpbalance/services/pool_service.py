@@ -35,6 +35,8 @@ class PoolService(SteppedService):
     :param sessions_of: gives the open sessions of the frontends that a pool serves, those that it does not
         serve among them.
     :param watches_files: whether the pool's files are read again when they change; else others see to that.
+    :param serves: whether clients are served by it already, as those of a frontend are that comes back to it
+        before it has begun with another one.
     :ivar monitor: makes the checks, or stands for those of another process; None where there are none.
     :ivar checks: the last results of the checks that are made here.
     :ivar unanswered: fires with the names that had no answer when there was time for one.
@@ -51,11 +53,13 @@ class PoolService(SteppedService):
         sessions_of: Callable[[Pool], list[OpenSession]],
         *,
         watches_files: bool = True,
+        serves: bool = False,
     ) -> None:
         self.pool = pool
         self._shared = shared
         self._on_down = on_down
         self._watches_files = watches_files
+        self._serves = serves
         self._following = shared.following
         self.checks = CheckHistory(shared.wall_clock)
         self.monitor: Monitor | None = None
@@ -108,7 +112,8 @@ class PoolService(SteppedService):
         self._drain_where_asked(self.pool.backends)
         self._warn_of_addresses_out_of_reach(self.pool.backends)
         if self.monitor is not None:
-            self.monitor.startService()
+            begin = self.monitor.take_over if self._serves else self.monitor.startService
+            begin()
         self._followed = self._names(self.pool.backends)
         self.unanswered = self._shared.resolver.follow(self._followed, resolver.LOOKUP_TIMEOUT)
         self._unsubscribe = self.pool.subscribe(self._on_change)

@@ -85,9 +85,16 @@ class ServiceSet:
         :raises ListenError: an address of a new one cannot be had; nothing has changed then.
         """
         used = dict.fromkeys(pool for frontend in frontends for pool in frontend.pools)
+        serving = {pool for service in self.frontends.values() for pool in service.factory.context.pools}
         pools = {
             pool: self.pools.get(pool)
-            or PoolService(self._shared, pool, self._reset_sessions_of, self._sessions_of)
+            or PoolService(
+                self._shared,
+                pool,
+                self._reset_sessions_of,
+                self._sessions_of,
+                serves=bool(self._parent.running) and pool in serving,
+            )
             for pool in used
         }
         spare = self._spare_sockets(frontends, found)

@@ -134,6 +134,20 @@ class ApplyConfigTests(ApplyCase):
         await until(reactor, lambda: balancer.factories["web"].context.pool.name == "other")
         assert await self.answer(self.client(balancer)) == "b"
 
+    async def test_a_frontend_that_comes_back_to_the_pool_that_serves_meanwhile_misses_nobody(self) -> None:
+        probe = UnfinishedProbe()
+        pools = {
+            "web": self.pool("a", health=CHECK),
+            "other": self.pool("b", health=HealthConfig(check="unfinished", probe=probe, timeout=60)),
+        }
+        balancer = await self.running(self.config({"web": {}}, **pools))
+        balancer.apply(self.config({"web": {"pool": "other"}}, **pools))
+        await until(reactor, lambda: probe.asked)
+        # The first checks of the other one are not over.
+        balancer.apply(self.config({"web": {}}, **pools))
+        assert balancer.factories["web"].context.pool.selection.has_available()
+        assert await self.answer(self.client(balancer)) == "a"
+
     async def test_a_change_during_the_start_is_opened_with(self) -> None:
         probe = UnfinishedProbe()
         slow = self.pool("a", health=HealthConfig(check="unfinished", probe=probe, timeout=60))
