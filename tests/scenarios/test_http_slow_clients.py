@@ -18,12 +18,12 @@ from support.programs import require
 from support.waiting import until
 from support.web_servers import web_server
 
-CONNECTIONS = 300
+CONNECTIONS = 200
 
 PER_CONNECTION = 512 * 1024
 """Bytes that one of them may take in the process."""
 
-LATE = 3.0
+LATE = 10.0
 """Seconds in which others have their answer on a busy machine."""
 
 CONFIG = """

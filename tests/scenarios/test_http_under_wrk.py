@@ -63,7 +63,7 @@ def test_a_backend_that_is_killed_costs_no_request(tmp_path: Path, workers: int)
             wait_for(daemon, before, "is down", "is up")
         wrk.finish()
         assert (kills >= CHANGES, wrk.errors.total()) == (True, 0), wrk.process.output
-        assert wrk.requests > 1000
+        assert wrk.requests > 100
         assert daemon.stop() == 0
 
 
@@ -83,5 +83,5 @@ def test_reloads_cost_no_request(tmp_path: Path, workers: int) -> None:
             daemon.wait_for_log(rf"(reloaded (.|\n)*){{{number}}}")
         wrk.finish()
         assert (number >= CHANGES, wrk.errors.total()) == (True, 0), wrk.process.output
-        assert wrk.requests > 1000
+        assert wrk.requests > 100
         assert daemon.stop() == 0
