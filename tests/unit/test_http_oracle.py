@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable
 
 import h11
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from support.http_corpus import AMBIGUOUS, TAKEN
@@ -62,6 +63,17 @@ def found(pattern: bytes) -> Callable[[bytes], bool]:
 _PORT = rb"(?::(?:[0-9]{0,4}|[0-5][0-9]{4}))?"
 _AUTHORITY = rb"(?:[\w.-]*\w[\w.-]*|\[[0-9a-f:]+\])" + _PORT
 
+_BRACKETS = re.compile(rb"\[([0-9a-f:]+)\]", re.IGNORECASE)
+
+
+def _is_ipv6(text: bytes) -> bool:
+    try:
+        ipaddress.IPv6Address(text.decode("ascii"))
+    except ValueError:
+        return False
+    return True
+
+
 WE_ALLOW = {"an empty line before a request": found(rb"\A\r\n")}
 """What h11 refuses."""
 
@@ -74,6 +86,7 @@ STRICTER = {
     "a method for another form": found(rb"\ACONNECT "),
     "no such version": found(rb" HTTP/(?!1\.[01]\r)"),
     "a malformed host": found(rb"\nHost:(?![ \t]*" + _AUTHORITY + rb"[ \t]*\r)"),
+    "brackets around no IPv6 address": lambda data: not all(map(_is_ipv6, _BRACKETS.findall(data))),
     "a length that is a list": found(rb"\nContent-Length:[^\n]*,"),
     "two lengths": found(rb"\nContent-Length:(?s:.)*\nContent-Length:"),
     "length and coding": found(
@@ -118,6 +131,7 @@ BODIES = st.sampled_from(
 
 @settings(max_examples=500)
 @given(spoiled(), BODIES)
+@example(b"0 / HTTP/1.1\r\nHost:[20db8::1]:8080\r\n\r\n", b"")
 def test_it_takes_what_we_write(head: bytes, body: bytes) -> None:
     taken = we_take(head + body)
     if taken is None or taken[0] == b"CONNECT":
@@ -139,6 +153,7 @@ def test_it_takes_what_we_write(head: bytes, body: bytes) -> None:
 
 @settings(max_examples=500)
 @given(spoiled(), BODIES)
+@example(b"0 / HTTP/1.1\r\nHost:[20db8::1]:8080\r\n\r\n", b"")
 def test_a_spoiled_request(head: bytes, body: bytes) -> None:
     compare(head + body)
 
