@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from tcpbalance.http.dialling import HttpDialler
 from tcpbalance.http.discarded_response import DiscardedResponse
-from tcpbalance.http.idle import UNREPEATABLE, IdleOfPools
+from tcpbalance.http.idle import UNREPEATABLE, IdleConnections, IdleOfPools
 from tcpbalance.http.upstream import NOT_IN_USE, BackendHttpConnection
 from tcpbalance.net.connecting import Connector
 from tcpbalance.net.wheel import Wheel
@@ -82,6 +82,7 @@ class MirroredRequest:
         "_connection",
         "_context",
         "_dialler",
+        "_idle",
         "_is_over",
         "_is_whole",
         "_method",
@@ -118,6 +119,7 @@ class MirroredRequest:
         self._body: list[bytes] = []
         self._size = self._sent = self._received = 0
         self._dialler: HttpDialler | None = None
+        self._idle: IdleConnections | None = None
         self._connection: BackendHttpConnection | None = None
         self._served_by: Backend | None = None
         self._response: DiscardedResponse | None = None
@@ -169,13 +171,14 @@ class MirroredRequest:
             self.end(EndReason.NO_BACKEND)
             return
         context.wheel.watch(self, pool.http.response_timeout)
+        idle = self._idle = context.idle[pool]
         dialler = self._dialler = HttpDialler(
             pool,
             context.connector,
             client,
             context.clock,
             self,
-            idle=context.idle[pool],
+            idle=idle,
             max_idle=UNREPEATABLE,
         )
         dialler.begin(slot, choices)
@@ -284,9 +287,9 @@ class MirroredRequest:
 
     def _give_back(self) -> None:
         """Keep the connection for another request, if the response is whole, or close it."""
-        connection, response = self._connection, self._response
+        connection, response, idle = self._connection, self._response, self._idle
         self._connection = None
-        if connection is None:
+        if connection is None or idle is None:
             return
         is_whole = response is not None and response.whole and response.reuses_backend
         if not is_whole or connection.finished or connection.gone or connection.transport.ending:
@@ -294,7 +297,8 @@ class MirroredRequest:
             connection.close(orderly=is_whole)
             return
         connection.served += 1
-        self._context.idle[self._pool].put(connection)
+        # It closes the connection where no request of this frontend goes to the pool any more.
+        idle.put(connection)
 
     def _count(self, reason: EndReason) -> None:
         served_by, response = self._served_by, self._response

@@ -15,7 +15,7 @@ from tcpbalance.config.http import PoolHttpConfig
 from tcpbalance.config.routes import HttpRouteConfig
 from tcpbalance.http.mirrored_request import MAX_COPIED_BODY, MAX_DISCARDED
 from tcpbalance.http.mirrors import MAX_COPIES
-from tcpbalance.http.routes import Route
+from tcpbalance.http.routes import Route, Routes
 from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.policies.round_robin import RoundRobin
 from tcpbalance.pool.pool import Pool
@@ -287,6 +287,19 @@ def test_a_request_for_another_protocol_is_not_copied(make_scene: MakeScene) -> 
     scene.connect(GET.replace(b"\r\n\r\n", b"\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"))
     (mirror,) = scene.backends[TWO].connections
     assert b"pgrade" not in mirror.received
+
+
+def test_a_copy_for_a_pool_that_gets_no_more_of_them_keeps_no_connection(make_scene: MakeScene) -> None:
+    mirrored = Mirrored()
+    scene = site(make_scene, mirrored)
+    scene.connect(GET)
+    frontend = scene.frontend
+    routes = Routes([], Route(pool=frontend.context.routes.routes[0].pool))
+    frontend.serve_by(frontend.prepare_http(frontend.context, frontend.context.http, routes))
+    answer(scene, TWO)
+    assert (mirrored.active, counts(scene)) == (0, {"answered": 1})
+    assert scene.backends[TWO].connection.saw == "fin"
+    assert mirrored.pool not in frontend.context.idle
 
 
 def test_the_end_of_the_frontend_is_that_of_its_copies(make_scene: MakeScene) -> None:
