@@ -60,6 +60,17 @@ USUAL_TLS = record(server_name=HANDSHAKE.server_name, tls=HANDSHAKE)
 HTTP_REQUEST = (
     b"GET /index.html HTTP/1.1\r\nHost: www.example.com\r\nUser-Agent: curl/8.0\r\nAccept: */*\r\n\r\n"
 )
+BROWSER_REQUEST = (
+    b"GET /articles?page=2 HTTP/1.1\r\nHost: www.example.com\r\nConnection: keep-alive\r\n"
+    b"Upgrade-Insecure-Requests: 1\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64) Chrome/130.0.0.0\r\n"
+    b"Accept: text/html,application/xhtml+xml,*/*;q=0.8\r\nSec-Fetch-Mode: navigate\r\n"
+    b"Referer: https://www.example.com/\r\nAccept-Encoding: gzip, deflate, br\r\n"
+    b"Accept-Language: en-GB,en;q=0.9\r\nCookie: session=0123456789abcdef; theme=dark\r\n\r\n"
+)
+POST_REQUEST = (
+    b"POST /items HTTP/1.1\r\nHost: www.example.com\r\nContent-Type: application/json\r\n"
+    b'Content-Length: 11\r\n\r\n{"item": 1}'
+)
 HTTP_ANSWER = (
     b"HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Tue, 01 Dec 2026 03:49:46 GMT\r\nContent-Type: text/html\r\n"
     b"Content-Length: 5\r\n\r\nhello"
@@ -255,11 +266,11 @@ class HttpStage:
         self._backend.send(HTTP_ANSWER)
         kernel.run()
 
-    def request(self) -> None:
+    def request(self, data: bytes = HTTP_REQUEST) -> None:
         """Play one request, and its answer."""
         # No kernel could be asked of a socket in memory.
         with patch.object(socket_transport, "has_news", lambda _: False):
-            self._client.send(HTTP_REQUEST)
+            self._client.send(data)
             self._kernel.run()
             self._backend.send(HTTP_ANSWER)
             self._kernel.run()
@@ -281,6 +292,7 @@ class TlsStage(Stage):
 def costs() -> dict[str, Cost]:
     """Count what is done for each connection and message."""
     native, portable, tls = Stage(), Stage(native=False), TlsStage()
+    http = HttpStage()
     behind_proxy = Stage(preread=PrereadSettings(NetworkSet([ip_network(CLIENTS)])))
     with_queue = Stage(queue=10)
     refusing = Stage(access=AccessConfig(deny=(CLIENTS,)))
@@ -293,7 +305,9 @@ def costs() -> dict[str, Cost]:
         "native, ten further requests over TLS": _ten_further(tls),
         "portable connection": _warm(portable.connection),
         "portable, ten further requests": _ten_further(portable),
-        "HTTP request": _warm(HttpStage().request),
+        "HTTP request": _warm(http.request),
+        "HTTP request of a browser": _warm(lambda: http.request(BROWSER_REQUEST)),
+        "HTTP request with a body": _warm(lambda: http.request(POST_REQUEST)),
         "refusal": _warm(refusing.refusal),
         "text line of the access log": _warm(lambda: text_line(USUAL)),
         "text line of the access log, TLS": _warm(lambda: text_line(USUAL_TLS)),
