@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 from typing import Any
 
 import pytest
@@ -50,21 +48,10 @@ class HttpOfWorkersTests(SupervisedCase):
         self.addCleanup(port.stopListening)
         return factory, f"127.0.0.1:{port.getHost().port}"
 
-    async def status(self, client: socket.socket) -> str:
-        received = bytearray()
-
-        def has_answer() -> bool:
-            with contextlib.suppress(BlockingIOError):
-                received.extend(client.recv(65536))
-            return b"\r\n\r\n" in received
-
-        await until(reactor, has_answer)
-        return received[9:12].decode()
-
     async def asked(self, supervisor: Supervisor, source: str) -> str:
         """Give the status that a client of one request gets."""
         client = self.connected(supervisor, source, first=GET)
-        status = await self.status(client)
+        status = await self.status_of(client)
         client.close()
         return status
 
@@ -84,7 +71,7 @@ class HttpOfWorkersTests(SupervisedCase):
         server.status = 200
         for connection in server.connections:
             connection.answer()
-        assert [await self.status(client) for client in clients] == ["200", "200"]
+        assert [await self.status_of(client) for client in clients] == ["200", "200"]
         assert [await self.asked(supervisor, source) for source in sources] == ["200", "200"]
 
     async def test_statuses_of_the_responses_to_both_make_one_row(self) -> None:

@@ -12,7 +12,7 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.protocol import Factory, Protocol
 
 from support.apply_case import ApplyCase
-from support.sockets import port_of, until
+from support.sockets import port_of
 from tcpbalance.config.pools import BackendConfig, PoolConfig
 from tcpbalance.net import adapted_transport, socket_transport, twisted_transport
 from tcpbalance.net.ends import has_news, took_nothing
@@ -78,19 +78,8 @@ class KeepaliveRaceTests(ApplyCase):
         self.addCleanup(client.close)
         client.setblocking(False)
         client.send(GET)
-        assert await self.answer_of(client) == "200"
+        assert await self.status_of(client) == "200"
         return client
-
-    async def answer_of(self, client: socket.socket) -> str:
-        received = bytearray()
-
-        def has_answer() -> bool:
-            with contextlib.suppress(BlockingIOError):
-                received.extend(client.recv(65536))
-            return b"\r\n\r\n" in received
-
-        await until(reactor, has_answer)
-        return received[9:12].decode()
 
     def close_unseen(self, client: socket.socket, request: bytes) -> None:
         """Have the end and the request come in one turn, the end first at the kernel."""
@@ -105,7 +94,7 @@ class KeepaliveRaceTests(ApplyCase):
             self.backend.requests.clear()
             client = await self.connected()
             self.close_unseen(client, request)
-            assert await self.answer_of(client) == "200"
+            assert await self.status_of(client) == "200"
             assert self.backend.requests == ["GET", method]
             assert len(self.backend.connections) == 2
 
@@ -116,7 +105,7 @@ class KeepaliveRaceTests(ApplyCase):
             client = await self.connected()
             with unseen():
                 self.close_unseen(client, request)
-                assert await self.answer_of(client) == "200"
+                assert await self.status_of(client) == "200"
             assert self.backend.requests == ["GET", method]
             assert len(self.backend.connections) == 2
 
@@ -124,14 +113,14 @@ class KeepaliveRaceTests(ApplyCase):
         client = await self.connected()
         self.backend.closes_unanswered = 1
         client.send(POST)
-        assert await self.answer_of(client) == "502"
+        assert await self.status_of(client) == "502"
         assert self.backend.requests == ["GET", "POST"]
 
     async def test_an_idempotent_one_is(self) -> None:
         client = await self.connected()
         self.backend.closes_unanswered = 1
         client.send(GET)
-        assert await self.answer_of(client) == "200"
+        assert await self.status_of(client) == "200"
         assert self.backend.requests == ["GET"] * 3
 
 

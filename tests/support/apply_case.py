@@ -88,3 +88,15 @@ class ApplyCase(DataPathCase):
 
         await until(reactor, hear)
         return "" if words[-1] in {"end", "reset"} else words[-1]
+
+    async def status_of(self, client: socket.socket) -> str:
+        """Give the status of the HTTP response that a client gets."""
+        received = bytearray()
+
+        def has_head() -> bool:
+            with contextlib.suppress(BlockingIOError):
+                received.extend(client.recv(65536))
+            return b"\r\n\r\n" in received
+
+        await until(reactor, has_head)
+        return received[9:12].decode()
