@@ -6,6 +6,7 @@ import signal
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from select import select
 from socket import socket
 from typing import Any
 
@@ -20,7 +21,7 @@ from support.peers import echo, peer
 from support.process import finish
 from support.programs import require
 from support.tls_peers import page
-from support.users import HASH, PASSWORD, users_file
+from support.users import HASH, PASSWORD, hashed, proxy_authorization, users_file
 from support.waiting import until
 from tcpbalance.net.data_path import DataPathName
 from tcpbalance.workers.shared_counts import can_count
@@ -47,7 +48,7 @@ listen = "127.0.0.1:0"
 allow = ["*.inside.test:{port}"]
 private_networks = ["127.0.0.1/32"]
 users_file = "users"
-connect_timeout = "2s"
+connect_timeout = "20s"
 
 [frontends.secure]
 mode = "http"
@@ -118,7 +119,7 @@ def stage(
     authority = Authority.root()
     site = authority.issue(folder, "site", SITE)
     authority.issue(folder, "proxy", PROXY)
-    users_file(folder)
+    users_file(folder, f"alice:{{hash}}\nslow:{hashed(PASSWORD, 12).decode()}\n")
     with FakeNameServer() as names, page(site.certificate, site.key, "a page inside") as server:
         names.addresses = {SITE: ["127.0.0.1"]}
         config = CONFIG.format(workers=request.param, name_server=names.port, port=server.port)
@@ -219,6 +220,19 @@ def test_bytes_sent_with_the_request_arrive(stage: Stage) -> None:
         established = b"HTTP/1.1 200 Connection established\r\n\r\n"
         assert read(client, len(established)) == established
         assert read(client, 3)[:2] == b"\x16\x03"  # the ServerHello
+
+
+def test_others_are_served_while_a_password_is_checked(stage: Stage) -> None:
+    port = stage.daemon.ports["proxy"]
+    with connect(port) as slow, connect(port) as other:
+        head = f"CONNECT {SITE}:{stage.port} HTTP/1.1\r\nHost: {SITE}\r\n".encode()
+        slow.sendall(head + proxy_authorization(b"slow", b"another") + b"\r\n")
+        # The first of them may be served before the check has begun.
+        for _ in range(20):
+            other.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert other.recv(10_000).startswith(b"HTTP/1.1 404 ")
+        assert not select([slow], [], [], 0)[0]
+        assert read(slow, 12) == b"HTTP/1.1 407"
 
 
 def test_users_are_read_again(stage: Stage) -> None:

@@ -11,11 +11,14 @@ HASH = b"$2b$04$Zwtv7S1ld2jzfmIobZKrLOYMsWmq/8Cky3W9pQh/yv.MTxBYR780y"
 """Of that, with the least cost that there is."""
 
 
-def hashed(password: bytes) -> bytes:
-    """Give a hash of a password."""
+def hashed(password: bytes, cost: int = 4) -> bytes:
+    """Give a hash of a password.
+
+    :param cost: of bcrypt; with 4, a check takes a few milliseconds, and with each more twice as long.
+    """
     import bcrypt
 
-    made: bytes = bcrypt.hashpw(password, bcrypt.gensalt(4))
+    made: bytes = bcrypt.hashpw(password, bcrypt.gensalt(cost))
     return made
 
 
