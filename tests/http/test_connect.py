@@ -388,6 +388,17 @@ def test_the_bandwidth_of_a_connection_counts(make_scene: MakeScene) -> None:
     assert len(inside.received) == 100_000
 
 
+def test_it_is_a_request_under_way_until_it_ends(make_scene: MakeScene) -> None:
+    scene = make_scene(http=connects(), limits={"max_requests": 1})
+    client, _ = opened(scene)
+    assert scene.connect(GET).received.startswith(b"HTTP/1.1 503 ")
+    client.reset()
+    scene.run()
+    other = scene.connect(GET)
+    scene.send(scene.connection, HELLO)
+    assert other.received.startswith(b"HTTP/1.1 200 ")
+
+
 def test_the_operator_sees_where_it_leads_and_ends_it(make_scene: MakeScene) -> None:
     scene = make_scene(http=connects())
     client, inside = opened(scene)
