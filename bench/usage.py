@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 from bench.errors import Failed
 
 _PROC = Path("/proc")
+_LISTEN = "0A"
+"""The state of a socket that listens, in /proc/net/tcp."""
+
 _SIZES = re.compile(r"^(\w+):\s+(\d+) kB$", re.MULTILINE)
 
 
@@ -46,6 +49,26 @@ def _sum(read: Callable[[int], int], pid: int) -> int:
         return sum(read(process) for process in family(pid))
     except (FileNotFoundError, ProcessLookupError):
         raise Failed("the process is gone") from None
+
+
+def listens(pid: int, port: int) -> bool:
+    """Tell whether a process, or one below it, listens on a port of IPv4."""
+    wanted = f":{port:04X}"
+    lines = (_PROC / "net" / "tcp").read_text().splitlines()[1:]
+    fields = (line.split() for line in lines)
+    listeners = {f"socket:[{it[9]}]" for it in fields if it[1].endswith(wanted) and it[3] == _LISTEN}
+    # One that ends meanwhile does not listen.
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return any(_has_open(process, listeners) for process in family(pid))
+    return False
+
+
+def _has_open(pid: int, files: Container[str]) -> bool:
+    for descriptor in (_PROC / str(pid) / "fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if str(descriptor.readlink()) in files:
+                return True
+    return False
 
 
 def family(pid: int) -> Iterator[int]:

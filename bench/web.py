@@ -11,6 +11,7 @@ from bench import offer
 from bench.certificates import NAME
 from bench.errors import Failed
 from bench.process import Child
+from bench.usage import listens
 from bench.waiting import until
 
 HOST = "127.0.0.1"
@@ -110,6 +111,9 @@ def wait_for_answer(port: int, child: Child, *, tls: bool = False) -> None:
 
     def answers() -> bool:
         child.check()
+        # A benchmark beside this one may have taken the port between: it would answer, too.
+        if not listens(child.pid, port):
+            return False
         try:
             with connect(port, tls=tls) as sock:
                 return get(sock, "/") > 0
