@@ -17,10 +17,21 @@ class DiscardedResponse:
     :param method: of the request.
     :ivar status: of the final response; 0 before its head has come.
     :ivar whole: whether all of it has come.
+    :ivar given_up: whether more of its chunks came at once than one turn allows; no more of it is to be read.
     :ivar reuses_backend: whether the connection may have another request after it.
     """
 
-    __slots__ = ("_body", "_interim", "_method", "_reader", "_unread", "reuses_backend", "status", "whole")
+    __slots__ = (
+        "_body",
+        "_interim",
+        "_method",
+        "_reader",
+        "_unread",
+        "given_up",
+        "reuses_backend",
+        "status",
+        "whole",
+    )
 
     def __init__(self, reader: ResponseReader, method: bytes) -> None:
         self._reader = reader
@@ -29,7 +40,7 @@ class DiscardedResponse:
         self._interim = 0
         self._body: PassedBody | None = None
         self.status = 0
-        self.whole = self.reuses_backend = False
+        self.whole = self.given_up = self.reuses_backend = False
 
     def feed(self, data: bytes) -> None:
         """Take bytes that the backend has sent.
@@ -66,6 +77,7 @@ class DiscardedResponse:
         if body is not None:
             _, surplus = body.feed(data)
         self.whole = body is None or body.whole
+        self.given_up = not self.whole and len(surplus) > 0
         # Bytes that no request has asked for end the connection.
         self.reuses_backend = self.reuses_backend and not surplus
 

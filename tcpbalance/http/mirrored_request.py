@@ -228,7 +228,7 @@ class MirroredRequest:
             return
         if response.status and not had_head:
             slot.responded(response.status)
-        if response.whole or self._received > MAX_DISCARDED:
+        if response.whole or response.given_up or self._received > MAX_DISCARDED:
             self.end(EndReason.ANSWERED)
 
     def finished(self, side: Peer) -> None:

@@ -19,6 +19,7 @@ from tcpbalance.http.routes import Route, Routes
 from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.policies.round_robin import RoundRobin
 from tcpbalance.pool.pool import Pool
+from tcpbalance.wire.http.chunks import MAX_CHUNKS
 from tcpbalance.wire.http.rewrite import FieldEdits
 
 MakeScene = Callable[..., HttpScene]
@@ -211,6 +212,18 @@ def test_beyond_so_many_at_once_requests_are_not_copied(make_scene: MakeScene) -
         scene.send(connection, HELLO)
     scene.connect(GET)
     assert counts(scene) == {"mirrored_left_out": 2, "answered": MAX_COPIES}
+
+
+def test_of_a_response_in_many_small_chunks_no_more_is_read_than_one_turn_allows(
+    make_scene: MakeScene,
+) -> None:
+    mirrored = Mirrored()
+    scene = site(make_scene, mirrored)
+    scene.connect(GET)
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer(scene, TWO, head + b"1\r\nx\r\n" * 3 * MAX_CHUNKS + b"0\r\n\r\n")
+    assert (mirrored.active, counts(scene)) == (0, {"answered": 1})
+    assert scene.backends[TWO].connection.saw == "reset"
 
 
 def test_a_response_that_does_not_come_is_given_up(make_scene: MakeScene) -> None:
