@@ -53,6 +53,10 @@ def description(version: str) -> dict[str, Any]:
     }
 
 
+_NOTHING: Schema = {
+    "description": "Nothing is read from it; it is there for the content type that each change needs."
+}
+
 _ERROR = {"description": "It is refused, with the reason.", "content": {JSON: {"schema": ref("Error")}}}
 
 
@@ -173,7 +177,7 @@ DESCRIBED_PATHS: dict[str, Any] = {
             ref("ChangedBackend"),
             body=ref("BackendChange"),
         ),
-        delete=_operation("Remove a backend, until the next reload.", table(lasts=LASTS)),
+        delete=_operation("Remove a backend, until the next reload.", table(lasts=LASTS), body=_NOTHING),
     ),
     "/api/v1/pools/{pool}/backends/{backend}/health": _path(
         "pool",
@@ -193,7 +197,7 @@ DESCRIBED_PATHS: dict[str, Any] = {
     "/api/v1/sessions/{session}": _path(
         "session",
         get=_operation("Show an open session.", ref("Session")),
-        delete=_operation("End a session; the answer is what it was before.", ref("Session")),
+        delete=_operation("End a session; the answer is what it was before.", ref("Session"), body=_NOTHING),
     ),
     "/api/v1/bans": _path(
         get=_operation(
@@ -220,6 +224,7 @@ DESCRIBED_PATHS: dict[str, Any] = {
             "Lift the bans of a client, or of a network.",
             table(client=TEXT, frontends=array(TEXT)),
             query={"frontend": TEXT, "by": BANNED_BY},
+            body=_NOTHING,
         ),
     ),
     "/api/v1/affinity": _path(
@@ -238,6 +243,7 @@ DESCRIBED_PATHS: dict[str, Any] = {
                 },
             ),
             query=_AFFINITY_QUERY,
+            body=_NOTHING,
         ),
     ),
     "/api/v1/explain": _path(
@@ -287,6 +293,7 @@ DESCRIBED_PATHS: dict[str, Any] = {
         post=_operation(
             "Read the configuration file again, and wait until that is done.",
             table(**_RELOADED, config=ref("ConfigState")),
+            body=_NOTHING,
         )
     ),
     "/api/v1/plan": _path(get=_operation("Show what a reload would change.", table(**_RELOADED))),

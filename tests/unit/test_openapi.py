@@ -58,6 +58,12 @@ def test_each_name_in_a_path_is_described(document: dict[str, Any]) -> None:
         assert names == re.findall(r"{(\w+)}", path), path
 
 
+def test_a_change_is_described_with_the_content_type_that_it_needs(document: dict[str, Any]) -> None:
+    for method, path, operation in described(document):
+        kinds = operation["requestBody"]["content"] if "requestBody" in operation else ()
+        assert list(kinds) == ([] if method == "GET" else ["application/json"]), path
+
+
 def test_all_schemas_are_valid_and_used(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     for schema in schemas.values():
