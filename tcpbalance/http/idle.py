@@ -93,7 +93,7 @@ class IdleConnections:
         connection.session = self
         if (
             self._closed
-            or not backend.available_to_sticky
+            or not backend.available
             or connection.tls is not self._pool.tls
             or not http.idle_connections
             or not http.idle

@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.address import IPv4Address
 
 from support.http_scene import GET, HELLO, ONE, HttpScene
-from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.backend import AdminState, Backend
 
 MakeScene = Callable[..., HttpScene]
 
@@ -65,6 +65,42 @@ def test_without_idle_connections_each_request_has_one_of_its_own(make_scene: Ma
         scene.send(scene.connections[number], HELLO)
         assert (scene.connections[number].saw, scene.active) == ("fin", [0])
     assert (scene.ends, client.saw) == (["answered 200"] * 3, "open")
+
+
+def test_the_youngest_of_those_that_wait_is_taken(make_scene: MakeScene) -> None:
+    scene = make_scene()
+    client = scene.connect(GET)
+    scene.connect(GET)
+    first, second = scene.connections
+    for connection in (second, first):
+        scene.advance(1.0)
+        scene.send(connection, HELLO)
+    scene.send(client, GET)
+    assert [it.received.count(b"GET / ") for it in (first, second)] == [2, 1]
+
+
+def test_of_more_than_may_wait_the_oldest_is_closed(make_scene: MakeScene) -> None:
+    scene = make_scene(pool_http={"idle_connections": 2})
+    for _ in range(3):
+        scene.connect(GET)
+    for connection in scene.connections:
+        scene.send(connection, HELLO)
+    assert [connection.saw for connection in scene.connections] == ["fin", "open", "open"]
+
+
+def test_a_backend_that_is_drained_loses_its_connections_that_wait(make_scene: MakeScene) -> None:
+    scene = make_scene()
+    clients = [scene.connect(GET) for _ in range(2)]
+    waiting, busy = scene.connections
+    for connection in (waiting, busy):
+        scene.send(connection, HELLO)
+    scene.send(clients[0], GET)
+    scene.pool.set_admin_state(scene.pool.backends[0], AdminState.DRAIN)
+    scene.run()
+    assert (waiting.saw, busy.saw) == ("fin", "open")
+    scene.send(busy, HELLO)
+    assert (busy.saw, scene.ends) == ("fin", ["answered 200"] * 3)
+    assert [client.saw for client in clients] == ["open", "open"]
 
 
 def test_the_connection_to_a_backend_that_goes_down_meanwhile_is_not_kept(make_scene: MakeScene) -> None:
