@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from support.http_scene import GET, HELLO, ONE, HttpScene
+from support.http_scene import GET, HELLO, ONE, HttpScene, only_for
+from tcpbalance.http.routes import Route
 from tcpbalance.pool.backend import Backend
 
 MakeScene = Callable[..., HttpScene]
@@ -126,6 +127,24 @@ def test_a_silent_backend_is_504(make_scene: MakeScene) -> None:
     assert lasts(scene, 19.5, 23.0)
     assert client.received.startswith(b"HTTP/1.1 504 ")
     assert (scene.connection.saw, client.saw, scene.ends) == ("reset", "open", ["response_timeout 504"])
+
+
+def test_a_route_may_have_a_time_limit_of_its_own_for_responses(make_scene: MakeScene) -> None:
+    scene = make_scene(
+        pool_http={"response_timeout": 20.0},
+        routes=lambda pool: [
+            (only_for(paths=("/soon",)), Route(name="soon", pool=pool, response_timeout=5.0)),
+            (only_for(paths=("/late",)), Route(name="late", pool=pool, response_timeout=60.0)),
+        ],
+    )
+    for path in (b"/soon", b"/late", b"/"):
+        scene.connect(GET.replace(b"GET /", b"GET " + path))
+    scene.advance(4.5)
+    assert scene.ends == []
+    for passed, route in ((3.5, "soon"), (15.0, None), (40.0, "late")):
+        scene.advance(passed)
+        assert (scene.ends[-1], scene.requests[-1].route) == ("response_timeout 504", route)
+    assert len(scene.ends) == 3
 
 
 def test_a_backend_that_drips_its_head_is_504(make_scene: MakeScene) -> None:

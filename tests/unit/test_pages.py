@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.documented import TREE
+from tcpbalance.http.answers import STATUS_OF
 from tcpbalance.proxy.reasons import EndReason
 
 SOURCE = TREE / "tcpbalance"
@@ -62,6 +63,14 @@ def test_every_end_reason_has_its_entry() -> None:
     page = (TREE / "docs" / "reference" / "end-reasons.md").read_text()
     entries = re.findall(r"`([a-z_]+)`", "\n".join(re.findall(r"^(`.*`)\n: ", page, re.MULTILINE)))
     assert sorted(entries) == sorted(reason.word for reason in EndReason)
+
+
+def test_the_status_of_each_answer_is_shown() -> None:
+    page = (TREE / "docs" / "reference" / "end-reasons.md").read_text()
+    rows = re.findall(r"^\| ([0-9]{3}\b[^|]*) \| ([^|]*) \|$", page, re.MULTILINE)
+    shown = {int(status): reasons for statuses, reasons in rows for status in re.findall(r"\d+", statuses)}
+    for reason, status in STATUS_OF.items():
+        assert f"`{reason.word}`" in shown[status]
 
 
 @pytest.mark.parametrize(("page", "folder"), [*places(ABOUT_CODE[:2], _FOLDER)])
