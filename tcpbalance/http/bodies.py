@@ -1,16 +1,17 @@
 """How a body goes on: what of the bytes that came belongs to it, and as what it is passed on.
 
 A body is read by its framing on one side and written by its framing on the other. Chunks are written anew,
-one for what came at once, so that nothing passes of how they came. Where the framing ends with the
-connection, only the connection says whether the body is whole: ``ends_with_connection``.
+one for what came at once, so that nothing passes of how they came; but what is left of a long one can be
+announced as a chunk of its own, which the kernel may carry. Where the framing ends with the connection, only
+the connection says whether the body is whole: ``ends_with_connection``.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from tcpbalance.errors import Fault
-from tcpbalance.wire.http.chunks import ChunkWalker, last_chunk, one_chunk
+from tcpbalance.wire.http.chunks import ChunkWalker, chunk_head, last_chunk, one_chunk
 from tcpbalance.wire.http.framing import Body as BodyEnd
 from tcpbalance.wire.http.framing import Framing
 
@@ -81,6 +82,10 @@ class LengthBody:
         self.left -= count
         self.whole = not self.left
 
+    def announce(self) -> bytes:
+        """Give what stands before what is left: nothing."""
+        return b""
+
     def at_end_of_connection(self) -> bytes:
         """See ``PassedBody``."""
         return b""
@@ -93,13 +98,14 @@ class ChunkedBody:
     :param in_chunks: whether it goes on in chunks; else without any framing.
     """
 
-    __slots__ = ("_in_chunks", "_walker")
+    __slots__ = ("_in_chunks", "_is_announced", "_walker")
 
     ends_with_connection = False
 
     def __init__(self, fault: Fault, in_chunks: bool = True) -> None:
         self._walker = ChunkWalker(fault)
         self._in_chunks = in_chunks
+        self._is_announced = False
 
     @property
     def size(self) -> int:
@@ -114,6 +120,8 @@ class ChunkedBody:
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """See ``PassedBody``."""
         walker = self._walker
+        if self._is_announced:
+            return self._feed_announced(data)
         spans = walker.feed(data)
         if not self._in_chunks:
             passed = b"".join([data[start:end] for start, end in spans])
@@ -122,6 +130,37 @@ class ChunkedBody:
             if walker.done:
                 passed += last_chunk(walker.trailers)
         return passed, data[walker.consumed :]
+
+    def _feed_announced(self, data: bytes) -> tuple[bytes, bytes]:
+        """Take bytes, the first of which are what is left of a chunk that was announced."""
+        walker = self._walker
+        left = walker.left
+        if len(data) < left:
+            walker.feed(data)
+            return data, b""
+        walker.feed(data[:left])
+        self._is_announced = False
+        passed, rest = self.feed(data[left:])
+        return b"".join((data[:left], b"\r\n", passed)), rest
+
+    @property
+    def left(self) -> int:
+        """Bytes still to come of the chunk at hand."""
+        return self._walker.left
+
+    def announce(self) -> bytes:
+        """Have what is left of the chunk at hand go on as it comes.
+
+        :returns: what stands before it.
+        """
+        if self._is_announced or not self._in_chunks:
+            return b""
+        self._is_announced = True
+        return chunk_head(self._walker.left)
+
+    def passed(self, count: int) -> None:
+        """Count bytes that the kernel has moved."""
+        self._walker.passed(count)
 
     def at_end_of_connection(self) -> bytes:
         """See ``PassedBody``."""
@@ -155,6 +194,10 @@ class EndlessBody:
         """See ``PassedBody``."""
         self.whole = True
         return last_chunk() if self._in_chunks else b""
+
+
+RunningBody: TypeAlias = LengthBody | ChunkedBody
+"""A body of which it is known how much comes next that is nothing else."""
 
 
 def request_body(framing: Framing) -> PassedBody | None:

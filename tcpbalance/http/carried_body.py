@@ -1,20 +1,20 @@
-"""A body of known length that the kernel carries, past the request that it belongs to."""
+"""A body, or a chunk of one, that the kernel carries past the request that it belongs to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from tcpbalance.http.bodies import LengthBody
+from tcpbalance.http.bodies import RunningBody
 from tcpbalance.net.bounded_pump import BoundedPump
 from tcpbalance.net.transport import Transport
 from tcpbalance.net.wheel import Wheel
 
 LONG = 256 * 1024
-"""Bytes of a body still to come from which on it pays to let the kernel carry them."""
+"""Bytes of a body or of one chunk still to come from which on it pays to let the kernel carry them."""
 
 
 class CarriedBody:
-    """What is left of a body, on its way from one transport to another.
+    """What is left of a body, or of one chunk, on its way from one transport to another.
 
     :param body: takes note of what has been carried.
     :ivar active: when the last bytes were carried, by the wheel's clock.
@@ -24,7 +24,7 @@ class CarriedBody:
 
     _pump: BoundedPump | None
 
-    def __init__(self, body: LengthBody) -> None:
+    def __init__(self, body: RunningBody) -> None:
         self._body = body
         self._counted = 0
         self._pump = None
@@ -87,12 +87,17 @@ class CarriableBody:
         return self._carried is not None and self._carried.waits
 
     def carry(
-        self, body: LengthBody, source: Transport, sink: Transport, wheel: Wheel, on_done: Callable[[], None]
+        self, body: RunningBody, source: Transport, sink: Transport, wheel: Wheel, on_done: Callable[[], None]
     ) -> None:
-        """Let the kernel carry what is left of it, if it can.
+        """Let the kernel carry what is left of it, or of its chunk, if it can.
 
         :param on_done: called once all of it is out.
         """
+        announced = body.announce()
+        if announced:
+            sink.write(announced)
+            if sink.full:
+                return
         carried = CarriedBody(body)
         if carried.start(source, sink, wheel, on_done):
             self._carried = carried

@@ -411,15 +411,20 @@ class Exchange:
             backend.transport.write(passed)
             if upload.whole:
                 self._request_whole(backend)
-            else:
-                self._carry_request(upload, backend)
+            elif not rest:
+                self._carry_request(upload, backend, limit)
         return rest
 
-    def _carry_request(self, upload: Upload, backend: BackendHttpConnection) -> None:
-        """Let the kernel carry what is left of a long body, where it can."""
-        client, rest = self.session.client, upload.long_rest
+    def _carry_request(self, upload: Upload, backend: BackendHttpConnection, limit: int | None) -> None:
+        """Let the kernel carry what is left of a long body or chunk, where it can.
+
+        :param limit: bytes that the body may have; None for any number.
+        """
+        client, rest = self.session.client, upload.long_rest(limit)
         if rest is not None and not client.stopped and client.limiter is None:
             wheel, done = self.context.wheel, self._request_carried
+            # A long body is not copied; what the kernel carries could not be.
+            upload.cut_copy()
             upload.carry(rest, client.transport, backend.transport, wheel, done)
 
     def _request_carried(self) -> None:
@@ -427,7 +432,8 @@ class Exchange:
         assert self.upload is not None
         assert self.backend is not None
         self.upload.carry_no_more()
-        self._request_whole(self.backend)
+        if self.upload.whole:
+            self._request_whole(self.backend)
 
     def _request_whole(self, backend: BackendHttpConnection) -> None:
         backend.transport.unregisterProducer()

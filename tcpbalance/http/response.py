@@ -6,7 +6,7 @@ import re
 import typing
 
 from tcpbalance.http import carried_body
-from tcpbalance.http.bodies import LengthBody, PassedBody, response_body
+from tcpbalance.http.bodies import PassedBody, RunningBody, response_body
 from tcpbalance.http.carried_body import CarriableBody
 from tcpbalance.http.client_cookies import ClientCookies
 from tcpbalance.http.client_side import CLOSE, KEEP, LINGER, ClientSession, Then
@@ -202,7 +202,8 @@ class Response(CarriableBody):
         if body is None or body.whole:
             self._whole()
             return
-        self._carry_long()
+        if not surplus:
+            self._carry_long()
         self.is_event_stream = _find_event_stream(head.rest) is not None
         if upload is not None:
             upload.keep_no_more()
@@ -222,7 +223,8 @@ class Response(CarriableBody):
         passed, surplus = body.feed(data)
         if passed:
             self._request.session.client.transport.write(passed)
-        self._carry_long()
+        if not surplus:
+            self._carry_long()
         if body.whole:
             # The client has all of it: what came too much ends the connection to the backend only.
             self._request.reuses_backend = self._request.reuses_backend and not surplus
@@ -274,9 +276,9 @@ class Response(CarriableBody):
         request.finish(EndReason.ANSWERED, then)
 
     def _carry_long(self) -> None:
-        """Let the kernel carry what is left of a long body, where it can."""
+        """Let the kernel carry what is left of a long body or chunk, where it can."""
         body, request, backend = self.body, self._request, self._connection
-        if not isinstance(body, LengthBody) or body.left < carried_body.LONG or self.is_carried:
+        if not isinstance(body, RunningBody) or body.left < carried_body.LONG or self.is_carried:
             return
         is_uploading = request.upload is not None and request.upload.is_under_way
         if is_uploading or request.session.is_full or backend.limiter is not None:
@@ -287,4 +289,5 @@ class Response(CarriableBody):
     def _carried_all(self) -> None:
         self._request.count_carried()
         self.carry_no_more()
-        self._whole()
+        if self.body is not None and self.body.whole:
+            self._whole()

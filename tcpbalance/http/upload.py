@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from tcpbalance.http import carried_body
-from tcpbalance.http.bodies import LengthBody, PassedBody
+from tcpbalance.http.bodies import PassedBody, RunningBody
 from tcpbalance.http.carried_body import CarriableBody
 from tcpbalance.http.refusals import too_large
 
@@ -76,13 +76,17 @@ class Upload(CarriableBody):
         """Whether all of it has come."""
         return self._body.whole
 
-    @property
-    def long_rest(self) -> LengthBody | None:
-        """What is still to come, where that is long, of a known length, and need not be kept."""
+    def long_rest(self, limit: int | None) -> RunningBody | None:
+        """Give the body where much of it comes next, and need not be kept or counted.
+
+        :param limit: bytes that the body may have; None for any number.
+        """
         body = self._body
-        if self.keeps or self.is_carried or not isinstance(body, LengthBody):
+        if self.keeps or self.is_carried or not isinstance(body, RunningBody):
             return None
-        return body if body.left >= carried_body.LONG else None
+        left = body.left
+        is_long = left >= carried_body.LONG and (limit is None or body.size + left <= limit)
+        return body if is_long else None
 
     @property
     def is_under_way(self) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from support.http_scene import GET, HELLO, HttpScene, SplicingHttpScene
+from support.http_scene import GET, HELLO, HttpScene, SplicingHttpScene, only_for
+from tcpbalance.http.routes import Route
 
 MakeScene = Callable[..., HttpScene]
 
@@ -47,6 +48,99 @@ def test_a_request_sent_ahead_follows_a_long_one(make_scene: MakeScene) -> None:
     assert [record.client_bytes for record in scene.requests] == [len(POST) + SIZE, len(GET)]
     if isinstance(scene, SplicingHttpScene):
         assert scene.network.pipes.made > 0
+
+
+IN_CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+POST_IN_CHUNKS = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+LONG_CHUNK = b"%x\r\n" % SIZE + BODY + b"\r\n"
+CHUNKS = b"5\r\nfirst\r\n" + LONG_CHUNK + b"6\r\nmiddle\r\n" + LONG_CHUNK + b"0\r\nX-Sum: 1\r\n\r\n"
+OF_CHUNKS = b"first" + BODY + b"middle" + BODY
+
+
+def unchunked(data: bytes) -> tuple[bytes, bytes]:
+    """Give a body that came in chunks, and what follows its last chunk."""
+    body = b""
+    while True:
+        line, _, data = data.partition(b"\r\n")
+        size = int(line, 16)
+        if not size:
+            return body, data
+        assert data[size : size + 2] == b"\r\n"
+        body, data = body + data[:size], data[size + 2 :]
+
+
+def test_long_chunks_of_a_response_are_carried(make_scene: MakeScene) -> None:
+    scene = make_scene(network=NARROW)
+    client = scene.connect(GET)
+    scene.send(scene.connection, IN_CHUNKS + CHUNKS)
+    assert unchunked(body_of(client.received)) == (OF_CHUNKS, b"X-Sum: 1\r\n\r\n")
+    scene.send(client, GET)
+    scene.send(scene.connection, HELLO)
+    assert client.received.endswith(b"\r\n\r\nhello")
+    assert [record.response_body for record in scene.requests] == [len(OF_CHUNKS), 5]
+    assert scene.requests[0].backend_bytes == len(IN_CHUNKS + CHUNKS)
+    assert scene.requests[1].reused
+    if isinstance(scene, SplicingHttpScene):
+        assert scene.network.pipes.made > 0
+
+
+def test_long_chunks_of_a_request_are_carried(make_scene: MakeScene) -> None:
+    scene = make_scene(network=NARROW)
+    client = scene.connect(POST_IN_CHUNKS + CHUNKS + GET)
+    assert unchunked(body_of(scene.connection.received)) == (OF_CHUNKS, b"X-Sum: 1\r\n\r\n")
+    scene.send(scene.connection, HELLO)
+    scene.send(scene.connection, HELLO)
+    assert client.received.count(b"hello") == 2
+    assert [record.request_body for record in scene.requests] == [len(OF_CHUNKS), 0]
+    assert scene.requests[0].client_bytes == len(POST_IN_CHUNKS + CHUNKS)
+    if isinstance(scene, SplicingHttpScene):
+        assert scene.network.pipes.made > 0
+
+
+def test_http_1_0_gets_long_chunks_without_their_framing(make_scene: MakeScene) -> None:
+    scene = make_scene(network=NARROW)
+    client = scene.connect(b"GET / HTTP/1.0\r\n\r\n")
+    scene.send(scene.connection, IN_CHUNKS + CHUNKS)
+    assert (body_of(client.received), client.saw) == (OF_CHUNKS, "fin")
+
+
+@pytest.mark.parametrize("after", [b"XX", b"\r\nXX", b"\n", b"\r\n-1\r\n"])
+def test_what_is_wrong_behind_a_long_chunk_of_a_response_cuts_it(make_scene: MakeScene, after: bytes) -> None:
+    scene = make_scene(network=NARROW)
+    client = scene.connect(GET)
+    scene.send(scene.connection, IN_CHUNKS + LONG_CHUNK[:-2] + after)
+    scene.advance(2.0)
+    assert (client.saw, scene.ends) == ("reset", ["bad_response 200"])
+    assert b"XX" not in client.received
+
+
+def test_what_is_wrong_behind_a_long_chunk_of_a_request_is_400(make_scene: MakeScene) -> None:
+    scene = make_scene(network=NARROW)
+    client = scene.connect(POST_IN_CHUNKS + LONG_CHUNK[:-2] + b"XX" + GET)
+    assert client.received.startswith(b"HTTP/1.1 400 ")
+    assert (scene.connection.saw, scene.ends) == ("reset", ["bad_request 400"])
+    assert scene.connection.received.count(b"HTTP/1.1\r\n") == 1
+
+
+def test_a_long_chunk_may_make_a_body_too_large(make_scene: MakeScene) -> None:
+    scene = make_scene(
+        network=NARROW,
+        routes=lambda pool: [(only_for(), Route(name="a", pool=pool, body_size=SIZE + 5))],
+    )
+    client = scene.connect(POST_IN_CHUNKS + CHUNKS)
+    assert client.received.startswith(b"HTTP/1.1 413 ")
+    assert (scene.connection.saw, scene.ends) == ("reset", ["bad_request 413"])
+
+
+@pytest.mark.parametrize("end", ["finish", "reset"])
+def test_a_long_chunk_that_is_cut_does_not_look_whole(make_scene: MakeScene, end: str) -> None:
+    scene = make_scene(network=NARROW)
+    client = scene.connect(GET)
+    scene.send(scene.connection, IN_CHUNKS + LONG_CHUNK[:-3])
+    getattr(scene.connection, end)()
+    scene.advance(2.0)
+    assert client.saw == "reset"
+    assert b"\r\n0\r\n" not in client.received
 
 
 def test_bytes_behind_a_long_response_end_the_connection_alone(make_scene: MakeScene) -> None:

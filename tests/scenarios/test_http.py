@@ -102,7 +102,7 @@ def test_a_redirect(site: Site) -> None:
 
 
 @pytest.mark.parametrize("frontend", ["web", "secure"])
-@pytest.mark.parametrize("kind", ["bytes", "chunks"])
+@pytest.mark.parametrize("kind", ["bytes", "chunks", "long-chunks"])
 def test_a_long_download(site: Site, tmp_path: Path, frontend: str, kind: str) -> None:
     site.curl("-o", tmp_path / "file", site.url(f"/{kind}/{LARGE}", frontend), frontend=frontend)
     assert (tmp_path / "file").read_bytes() == content(LARGE)

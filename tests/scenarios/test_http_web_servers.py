@@ -100,8 +100,9 @@ def test_an_upload_of_known_length(site: Site) -> None:
     assert site.ask("/hash", "PUT", b"").decode() == hashlib.sha256().hexdigest()
 
 
-def test_an_upload_in_chunks(site: Site) -> None:
-    pieces = (BODY[at : at + 70_000] for at in range(0, len(BODY), 70_000))
+@pytest.mark.parametrize("size", [70_000, 3_000_000])
+def test_an_upload_in_chunks(site: Site, size: int) -> None:
+    pieces = (BODY[at : at + size] for at in range(0, len(BODY), size))
     assert site.ask("/hash", "POST", pieces).decode() == hashlib.sha256(BODY).hexdigest()
     assert site.ask("/")
 

@@ -17,6 +17,7 @@ from support.process import Process
 from support.waiting import until
 
 PIECE = 64 * 1024
+LONG_PIECE = 7_000_000
 
 
 def content(size: int) -> bytes:
@@ -34,13 +35,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.settimeout(self.server.idle)
 
     def do_GET(self) -> None:
-        """``/bytes/N``: so many bytes; ``/chunks/N``: the same in chunks; ``/slow``: what came, once it may;
-        all else: what came."""
+        """``/bytes/N``: so many bytes; ``/chunks/N``: the same in chunks; ``/long-chunks/N``: in long ones;
+        ``/slow``: what came, once it may; all else: what came."""
         _, kind, *rest = self.path.partition("?")[0].split("/")
         if kind == "bytes":
             self._answer(content(int(rest[0])))
         elif kind == "chunks":
-            self._answer_in_chunks(content(int(rest[0])))
+            self._answer_in_chunks(content(int(rest[0])), PIECE)
+        elif kind == "long-chunks":
+            self._answer_in_chunks(content(int(rest[0])), LONG_PIECE)
         else:
             if kind == "slow":
                 self.server.slow_requests += 1
@@ -69,12 +72,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def _answer_in_chunks(self, body: bytes) -> None:
+    def _answer_in_chunks(self, body: bytes, size: int) -> None:
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for at in range(0, len(body), PIECE):
-            piece = body[at : at + PIECE]
+        for at in range(0, len(body), size):
+            piece = body[at : at + size]
             self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
         self.wfile.write(b"0\r\n\r\n")
 
