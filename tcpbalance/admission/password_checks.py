@@ -25,13 +25,13 @@ from tcpbalance.admission.clients import group
 from tcpbalance.admission.users_file import Users, UsersFile
 from tcpbalance.threads import InThread
 
-MAX_AT_ONCE = 2
+CHECKS_AT_ONCE = 2
 """Checks that run at once: each takes a processor for its time."""
 
-MAX_WAITING = 64
+MAX_WAITING_CHECKS = 64
 """Checks that wait for their turn, some seconds' work."""
 
-MAX_WAITING_OF_CLIENT = 4
+MAX_CHECKS_OF_CLIENT = 4
 """Of one client's, with those that run."""
 
 RIGHT_FOR = 300.0
@@ -122,7 +122,7 @@ class PasswordChecks:
             self._checks.clear()
 
     def _queued(self, key: bytes, name: bytes, password: bytes, client: bytes | None) -> _Check:
-        if self._of_client[client] >= MAX_WAITING_OF_CLIENT or len(self._queue) >= MAX_WAITING:
+        if self._of_client[client] >= MAX_CHECKS_OF_CLIENT or len(self._queue) >= MAX_WAITING_CHECKS:
             raise TooManyChecks
         check = self._checks[key] = _Check(key, self._users, name, password, client)
         self._of_client[client] += 1
@@ -130,7 +130,7 @@ class PasswordChecks:
         return check
 
     def _go_on(self) -> None:
-        while self._queue and self._running < MAX_AT_ONCE:
+        while self._queue and self._running < CHECKS_AT_ONCE:
             check = self._queue.popleft()
             if check.waiting:
                 self._running += 1

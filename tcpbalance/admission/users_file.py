@@ -12,7 +12,7 @@ from tcpbalance.config.connect import ConnectConfig
 from tcpbalance.config.errors import KeyPath, Mistake
 from tcpbalance.errors import Fault, TcpbalanceError
 
-MAX_SIZE = 2**20
+MAX_USERS_FILE = 2**20
 """Bytes of a file: more than ten thousand users need."""
 
 MAX_COST = 14
@@ -86,11 +86,11 @@ def read_users(path: str) -> Users:
 def _content(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
-            content = file.read(MAX_SIZE + 1)
+            content = file.read(MAX_USERS_FILE + 1)
     except OSError as error:
         raise UsersFileError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
-    if len(content) > MAX_SIZE:
-        raise UsersFileError(f"{path} is larger than {MAX_SIZE >> 20} MiB")
+    if len(content) > MAX_USERS_FILE:
+        raise UsersFileError(f"{path} is larger than {MAX_USERS_FILE >> 20} MiB")
     return content
 
 

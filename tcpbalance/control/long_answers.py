@@ -33,7 +33,7 @@ class LongAnswer:
 
     content: Any = None
     read_since: float = inf
-    _bodies: WeakSet[_Body] = field(factory=WeakSet, init=False)
+    _bodies: WeakSet[_LongBody] = field(factory=WeakSet, init=False)
 
     def body(self, pieces: Iterable[bytes], now: float) -> Iterator[bytes]:
         """Give the pieces of an answer, and keep what it is made of until all are read.
@@ -41,7 +41,7 @@ class LongAnswer:
         :param now: by the clock of ``LongAnswers``.
         """
         self.read_since = min(self.read_since, now)
-        body = _Body(self, pieces)
+        body = _LongBody(self, pieces)
         self._bodies.add(body)
         return body
 
@@ -51,7 +51,7 @@ class LongAnswer:
             body.give_up()
 
 
-class _Body(Iterator[bytes]):
+class _LongBody(Iterator[bytes]):
     """The pieces of an answer.
 
     :param answer: what it is made of.

@@ -16,8 +16,8 @@ from tcpbalance.wire.http.head import RequestHead
 PRIVATE = b"Cache-Control: private\r\n"
 """With a cookie of ours: a cache that gave the response to other clients would give them the cookie, too."""
 
-_DIGITS = 6
-_is_token = re.compile(rb"[0-9a-f]{%d}" % _DIGITS).fullmatch
+_TOKEN_DIGITS = 6
+_is_token = re.compile(rb"[0-9a-f]{%d}" % _TOKEN_DIGITS).fullmatch
 
 
 class ClientCookies:
@@ -53,7 +53,7 @@ class ClientCookies:
             return route.pools.of_client(client, rng)
         token = cookie.reader.read(self._head)
         if token is None or not _is_token(token):
-            token = b"%0*x" % (_DIGITS, rng.getrandbits(4 * _DIGITS))
+            token = b"%0*x" % (_TOKEN_DIGITS, rng.getrandbits(4 * _TOKEN_DIGITS))
             self._lines += self._line(cookie.name, token, cookie.config)
         return route.pools.of_token(token)
 

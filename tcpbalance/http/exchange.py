@@ -60,7 +60,7 @@ from tcpbalance.http.request_limits import RequestLimits
 from tcpbalance.http.response import Response
 from tcpbalance.http.routes import Route
 from tcpbalance.http.routing import (
-    TUNNEL,
+    TUNNEL_ROUTE,
     check_limits,
     check_size,
     find_route,
@@ -327,7 +327,7 @@ class Exchange:
         if route is None:
             self._answer(EndReason.NO_ROUTE)
         elif route.pool is None and route.pools is None:
-            if route is TUNNEL:
+            if route is TUNNEL_ROUTE:
                 self._open_tunnel(head, target)
                 return
             answer = fixed_answer(route, target)

@@ -20,7 +20,7 @@ from tcpbalance.http.refusals import RequestRefused
 from tcpbalance.http.reported import SEND_REQUEST_ID, given_request_id, packed_client, reported
 from tcpbalance.http.request_limits import RequestAnswer
 from tcpbalance.http.routes import Route
-from tcpbalance.http.routing import TUNNEL, check_size, find_route, fixed_answer, offered_protocols
+from tcpbalance.http.routing import TUNNEL_ROUTE, check_size, find_route, fixed_answer, offered_protocols
 from tcpbalance.http.upload import Upload
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
@@ -182,7 +182,7 @@ def _routed(
     route, context, target = None, read.context, read.target
     try:
         route = find_route(context, read.head, target)
-        if route is TUNNEL:
+        if route is TUNNEL_ROUTE:
             return _tunnel(read, peer)
         if route is None:
             return ExplainedRequest(reason=EndReason.NO_ROUTE, status=STATUS_OF[EndReason.NO_ROUTE])

@@ -22,7 +22,7 @@ from tcpbalance.wire.http.head import RequestHead
 from tcpbalance.wire.http.routing_path import routing_path
 from tcpbalance.wire.http.target import RequestTarget
 
-TUNNEL = Route()
+TUNNEL_ROUTE = Route()
 """What requests with CONNECT take, where clients may have tunnels."""
 
 _NOT_ROUTED = frozenset((b"CONNECT", b"TRACE"))
@@ -63,7 +63,7 @@ def find_route(
     """
     if head.method in _NOT_ROUTED:
         if head.method == b"CONNECT" and context.connect is not None:
-            return TUNNEL
+            return TUNNEL_ROUTE
         raise RequestRefused(405, "method", _ALLOW)
     routes, authority = context.routes, target.authority
     path = target.path

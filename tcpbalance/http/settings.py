@@ -59,7 +59,7 @@ class HttpSettings(HttpConfig):
         return bool(self.trust)
 
 
-_ANYWHERE = (Address.parse("127.0.0.1:0"),)
+_NO_ADDRESS = (Address.parse("127.0.0.1:0"),)
 """Stands for where a frontend listens, which is not looked at."""
 
 
@@ -126,7 +126,7 @@ class HttpParts:
         if len(pools) < len(given):
             raise SettingError("pools of one frontend must have names of their own")
         table = FrontendConfig(
-            listen=_ANYWHERE,
+            listen=_NO_ADDRESS,
             mode="http",
             pool=None if pool is None else pool.name,
             routes=tuple(routes),

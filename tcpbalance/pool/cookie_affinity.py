@@ -9,7 +9,7 @@ from tcpbalance.config.cookies import AffinityCookieConfig, secret_of_process
 from tcpbalance.pool.backend import Backend
 from tcpbalance.wire.http.cookie import CookieReader
 
-_DIGITS = 16
+_HASH_DIGITS = 16
 """Of the hash of a name, in hexadecimal."""
 
 
@@ -52,7 +52,7 @@ class CookieAffinity:
         self.name = config.name or f"tcpbalance_{blake2b(pool.encode(), digest_size=4).hexdigest()}"
         self.reader = CookieReader(self.name.encode("ascii"))
         key = blake2b((config.secret or secret_of_process()).encode(), digest_size=32).digest()
-        self._begun = blake2b(pool.encode() + b"\0", digest_size=_DIGITS // 2, key=key)
+        self._begun = blake2b(pool.encode() + b"\0", digest_size=_HASH_DIGITS // 2, key=key)
         self._backends: dict[bytes, Backend] = {}
 
     def adopt(self, backends: Iterable[Backend]) -> None:
@@ -74,7 +74,7 @@ class CookieAffinity:
         :param client: its packed address, None when it has none.
         :param value: of its cookie, None without one.
         """
-        if value is None or len(value) not in (_DIGITS, 2 * _DIGITS + 1):
+        if value is None or len(value) not in (_HASH_DIGITS, 2 * _HASH_DIGITS + 1):
             return StickyClient.of(client, ())
         known = self._backends
         named = dict.fromkeys(known[part] for part in value.split(b".") if part in known)

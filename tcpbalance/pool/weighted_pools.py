@@ -10,8 +10,8 @@ from random import Random
 from tcpbalance.pool.client import IPV4_PREFIX, IPV6_PREFIX, masked
 from tcpbalance.pool.pool import Pool
 
-_KEY = b"tcpbalance pools"  # never change it: it decides which client goes where
-_RANGE = 2**64
+_POOLS_KEY = b"tcpbalance pools"  # never change it: it decides which client goes where
+_HASHES = 2**64
 
 
 class WeightedPools:
@@ -32,7 +32,7 @@ class WeightedPools:
     def __init__(self, weights: Mapping[Pool, int]) -> None:
         self.weights = weights
         self._draws = [
-            (pool, weight, blake2b(pool.name.encode() + b"\0", digest_size=8, key=_KEY))
+            (pool, weight, blake2b(pool.name.encode() + b"\0", digest_size=8, key=_POOLS_KEY))
             for pool, weight in weights.items()
             if weight
         ]
@@ -53,7 +53,7 @@ class WeightedPools:
         for pool, weight, begun in self._draws:
             hashed = begun.copy()
             hashed.update(token)
-            drawn = -log((int.from_bytes(hashed.digest()) + 0.5) / _RANGE) / weight
+            drawn = -log((int.from_bytes(hashed.digest()) + 0.5) / _HASHES) / weight
             if drawn < least:
                 found, least = pool, drawn
         return found

@@ -414,7 +414,13 @@ _NOT_A_MODE = '4: frontends.db.listen_mode: must be the mode of a file in octal,
             pool("panic_threshold = 0.5"),
             '7: pools.db.panic_threshold: must be a percentage from "0%" to "100%", got 0.5',
         ),
-        (pool('affinity.by = "cookie"'), '7: pools.db.affinity.by: must be "source_ip", got "cookie"'),
+        (
+            pool('affinity.by = "cookie"'),
+            (
+                '7: pools.db.affinity.by: must be "source_ip" without mode = "http" at a frontend of this '
+                'pool, got "cookie"'
+            ),
+        ),
         (pool("affinity.ipv4_prefix = 33"), "7: pools.db.affinity.ipv4_prefix: must be 1 to 32, got 33"),
         (pool("affinity.ipv6_prefix = 0"), "7: pools.db.affinity.ipv6_prefix: must be 1 to 128, got 0"),
         (pool("affinity.max_entries = 0"), "7: pools.db.affinity.max_entries: must be at least 1, got 0"),

@@ -15,9 +15,9 @@ from twisted.internet.task import Clock
 
 from support.users import PASSWORD, users_file
 from tcpbalance.admission.password_checks import (
-    MAX_AT_ONCE,
-    MAX_WAITING,
-    MAX_WAITING_OF_CLIENT,
+    CHECKS_AT_ONCE,
+    MAX_CHECKS_OF_CLIENT,
+    MAX_WAITING_CHECKS,
     MAX_WRONG,
     RIGHT_FOR,
     WRONG_FOR,
@@ -118,16 +118,16 @@ def test_one_check_serves_all_that_ask_the_same(scene: Scene) -> None:
 
 def test_few_run_at_once_and_the_others_in_turn(scene: Scene) -> None:
     answers = [scene.ask(password=b"%d" % number, client=bytes((1, 1, 1, number))) for number in range(6)]
-    assert scene.begun == MAX_AT_ONCE
+    assert scene.begun == CHECKS_AT_ONCE
     work, done = scene.work.pop(0)
     done.callback(work())
-    assert (answers[0], scene.begun) == ([False], MAX_AT_ONCE + 1)
+    assert (answers[0], scene.begun) == ([False], CHECKS_AT_ONCE + 1)
     scene.run()
     assert answers == [[False]] * 6
 
 
 def test_a_bounded_number_waits(scene: Scene) -> None:
-    for number in range(MAX_AT_ONCE + MAX_WAITING):
+    for number in range(CHECKS_AT_ONCE + MAX_WAITING_CHECKS):
         scene.ask(password=b"%d" % number, client=number.to_bytes(4))
     with pytest.raises(TooManyChecks):
         scene.ask(password=b"one more", client=OTHER)
@@ -137,7 +137,7 @@ def test_a_bounded_number_waits(scene: Scene) -> None:
 
 def test_of_one_client_fewer_wait(scene: Scene) -> None:
     six = bytes.fromhex("20010db8000000000000000000000001")
-    for number in range(MAX_WAITING_OF_CLIENT):
+    for number in range(MAX_CHECKS_OF_CLIENT):
         scene.ask(password=b"%d" % number, client=six[:15] + bytes((number,)))
     with pytest.raises(TooManyChecks):
         scene.ask(password=b"one more", client=six)
@@ -147,7 +147,7 @@ def test_of_one_client_fewer_wait(scene: Scene) -> None:
 
 
 def test_one_whose_askers_are_gone_does_not_run(scene: Scene) -> None:
-    for number in range(MAX_AT_ONCE):
+    for number in range(CHECKS_AT_ONCE):
         scene.ask(password=b"%d" % number, client=OTHER)
     answer = scene.checks.check(b"alice", b"right", ONE)
     assert isinstance(answer, Deferred)
@@ -155,7 +155,7 @@ def test_one_whose_askers_are_gone_does_not_run(scene: Scene) -> None:
     answer.addErrback(gone.append)
     answer.cancel()
     scene.run()
-    assert (len(gone), scene.begun) == (1, MAX_AT_ONCE)
+    assert (len(gone), scene.begun) == (1, CHECKS_AT_ONCE)
     assert scene.ask() == []
 
 
@@ -249,7 +249,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def few_run(self) -> None:
-        assert len(self.scene.work) <= MAX_AT_ONCE
+        assert len(self.scene.work) <= CHECKS_AT_ONCE
 
     def teardown(self) -> None:
         self.scene.run()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from support.users import HASH, PASSWORD, hashed, users_file
 from tcpbalance.admission.users_file import (
-    MAX_SIZE,
+    MAX_USERS_FILE,
     Users,
     UsersFile,
     UsersFileError,
@@ -77,7 +77,7 @@ def test_files_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     assert "no such file" in refused(tmp_path / "none")
     assert "is a directory" in refused(tmp_path)
     large = tmp_path / "large"
-    large.write_bytes(b"#" * (MAX_SIZE + 1))
+    large.write_bytes(b"#" * (MAX_USERS_FILE + 1))
     assert "is larger than 1 MiB" in refused(large)
 
 

@@ -15,7 +15,7 @@ from tcpbalance.wire.http.target import RequestTarget
 ESTABLISHED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
 """After this, the bytes of the destination follow."""
 
-_CHALLENGE: Final = b"Proxy-Authenticate: %b\r\n" % basic_challenge("tcpbalance")
+_PROXY_CHALLENGE: Final = b"Proxy-Authenticate: %b\r\n" % basic_challenge("tcpbalance")
 
 
 def destination_of(target: RequestTarget) -> Address:
@@ -37,5 +37,5 @@ def refused_answer(refusal: ConnectRefusal, destination: Address) -> tuple[Page,
     :returns: the body, and further lines, each with CR LF.
     """
     text = f"{refusal.text.format(target=destination)}\n"
-    extra = _CHALLENGE if refusal.status == 407 else b""
+    extra = _PROXY_CHALLENGE if refusal.status == 407 else b""
     return Page(text.encode("ascii"), "text/plain; charset=utf-8"), extra

@@ -181,12 +181,12 @@ class ResponseHead(Head):
             return None
         if len(special) != 1 and not (self.options is KEEP_ALIVE and special.keys() <= _USUAL_OF_RESPONSES):
             return None
-        if self.version != b"1.1" or status < 200 or status in _WITHOUT_BODY:
+        if self.version != b"1.1" or status < 200 or status in _BODILESS:
             return None
         return int(lengths[0])
 
 
-_WITHOUT_BODY = frozenset((204, 304))
+_BODILESS = frozenset((204, 304))
 _USUAL_OF_RESPONSES = frozenset((b"content-length", b"connection", b"keep-alive"))
 
 
