@@ -93,7 +93,6 @@ class MirroredRequest:
         "_response",
         "_sent",
         "_served_by",
-        "_size",
         "_write_head",
         "slot",
     )
@@ -116,8 +115,9 @@ class MirroredRequest:
         self._method = method
         self._write_head = write_head
         self._request_id = request_id
-        self._body: list[bytes] = []
-        self._size = self._sent = self._received = 0
+        # One piece: those that come may be tiny.
+        self._body = bytearray()
+        self._sent = self._received = 0
         self._dialler: HttpDialler | None = None
         self._idle: IdleConnections | None = None
         self._connection: BackendHttpConnection | None = None
@@ -132,9 +132,8 @@ class MirroredRequest:
         """See ``upload.BodyCopy``; a body that becomes too long is not copied."""
         if self._is_over:
             return
-        self._body.append(data)
-        self._size += len(data)
-        if self._size > MAX_COPIED_BODY:
+        self._body += data
+        if len(self._body) > MAX_COPIED_BODY:
             self._never_sent()
         elif whole:
             self.begin()
@@ -204,7 +203,7 @@ class MirroredRequest:
         backend = self._served_by = side.backend
         backend.stats.requests_total += 1
         head = self._write_head(backend, host=self._pool.http.host, request_id=self._request_id, upgrade=b"")
-        data = b"".join((head, *self._body))
+        data = head + self._body
         self._body.clear()
         self._sent = len(data)
         side.transport.write(data)

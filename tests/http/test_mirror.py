@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from support.http_scene import GET, HELLO, HTTP_SCENES, ONE, THREE, TWO, HttpScene, http_scenes, only_for
 from tcpbalance.config.http import PoolHttpConfig
 from tcpbalance.config.routes import HttpRouteConfig
-from tcpbalance.http.mirrored_request import MAX_COPIED_BODY, MAX_DISCARDED
+from tcpbalance.http.mirrored_request import MAX_COPIED_BODY, MAX_DISCARDED, MirroredRequest
 from tcpbalance.http.mirrors import MAX_COPIES
 from tcpbalance.http.routes import Route, Routes
 from tcpbalance.pool.backend import AdminState, Backend
@@ -201,6 +202,22 @@ def test_a_body_that_does_not_come_whole_is_not_copied(make_scene: MakeScene) ->
 
 
 # Bounds
+
+
+def test_a_copy_holds_little_more_than_its_body_in_however_small_pieces() -> None:
+    nothing: Any = None
+    copy = MirroredRequest(
+        nothing, nothing, nothing, None, method=b"POST", write_head=nothing, request_id=None
+    )
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(MAX_COPIED_BODY // 16):
+            copy.feed(b"%016d" % number, whole=False)
+            copy.feed(b"", whole=False)
+        assert tracemalloc.get_traced_memory()[0] - before < 1.5 * MAX_COPIED_BODY
+    finally:
+        tracemalloc.stop()
 
 
 def test_beyond_so_many_at_once_requests_are_not_copied(make_scene: MakeScene) -> None:
