@@ -548,7 +548,7 @@ class Exchange:
             if due < session.due:
                 session.expect(due)
             return
-        connection.transport.write(b"".join((data, *upload.kept)))
+        connection.transport.write(data + upload.kept)
         if upload.is_full or not (self._is_idempotent or connection.served):
             upload.keep_no_more()
         if not upload.whole:

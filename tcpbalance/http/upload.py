@@ -46,7 +46,6 @@ class Upload(CarriableBody):
     __slots__ = (
         "_body",
         "_copy",
-        "_kept_size",
         "_rated_at",
         "_rated_size",
         "_stops",
@@ -60,8 +59,8 @@ class Upload(CarriableBody):
         self._body = body
         self._copy: BodyCopy | None = None
         self.awaits_continue = awaits_continue
-        self.kept: list[bytes] = []
-        self._kept_size = 0
+        # One piece: those that come may be tiny.
+        self.kept = bytearray()
         self.keeps = True
         self._rated_at = now
         self._rated_size = self._stops = 0
@@ -106,9 +105,8 @@ class Upload(CarriableBody):
         self.awaits_continue = False
         passed, rest = self._body.feed(data)
         self.check_size(limit)
-        if self.keeps and passed:
-            self.kept.append(passed)
-            self._kept_size += len(passed)
+        if self.keeps:
+            self.kept += passed
         if self._copy is not None:
             self._copy.feed(passed, self._body.whole)
         return passed, rest
@@ -116,7 +114,7 @@ class Upload(CarriableBody):
     def copy_to(self, copy: BodyCopy) -> None:
         """Give a copy what has come and what will come; to be called while all that has come is kept."""
         self._copy = copy
-        copy.feed(b"".join(self.kept), self._body.whole)
+        copy.feed(bytes(self.kept), self._body.whole)
 
     def cut_copy(self) -> None:
         """Nothing more comes."""
@@ -134,18 +132,17 @@ class Upload(CarriableBody):
     @property
     def kept_size(self) -> int:
         """Bytes that are kept."""
-        return self._kept_size
+        return len(self.kept)
 
     @property
     def is_full(self) -> bool:
         """Whether no more is to be kept."""
-        return self._kept_size >= KEPT
+        return len(self.kept) >= KEPT
 
     def keep_no_more(self) -> None:
         """The request will not be repeated."""
         self.keeps = False
         self.kept.clear()
-        self._kept_size = 0
 
     def go_ahead(self, now: float) -> None:
         """The client has been sent 100."""
