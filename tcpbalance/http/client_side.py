@@ -55,6 +55,11 @@ class ClientSession(typing.Protocol):
     is_full: bool
     due: float
 
+    @property
+    def has_requests_waiting(self) -> bool:
+        """Whether the client has sent requests ahead, which are looked at in a later turn."""
+        ...
+
     def may_keep(self, context: HttpContext) -> bool:
         """Whether the client's connection may take another request, as far as this one does not matter."""
 

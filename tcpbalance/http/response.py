@@ -269,7 +269,9 @@ class Response(CarriableBody):
 
     def _whole(self) -> None:
         request = self._request
-        if self._keeps_client:
+        session = request.session
+        # The frontend may have ended since the head was passed on; what was sent ahead is still answered.
+        if self._keeps_client and (session.may_keep(request.context) or session.has_requests_waiting):
             then = KEEP
         else:
             then = CLOSE if request.upload is None or request.upload.whole else LINGER

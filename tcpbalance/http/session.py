@@ -352,13 +352,13 @@ class HttpSession:
     def _go_on_with(self, data: bytes) -> None:
         """Read a request, if none is under way, or have bytes wait that are not for the present one."""
         phase = self._phase
-        if phase is READY and not self._has_requests_waiting:
+        if phase is READY and not self.has_requests_waiting:
             self._read(self._waiting + data if self._waiting else data)
         elif data and (phase is READY or phase is SERVING):
             self._let_wait(self._waiting + data)
 
     @property
-    def _has_requests_waiting(self) -> bool:
+    def has_requests_waiting(self) -> bool:
         """Whether the client has sent requests ahead, which are looked at in a later turn."""
         return bool(self._waiting) and self._head_began is None
 
@@ -570,7 +570,7 @@ class HttpSession:
             self._exchange.client_finished()
         elif phase is LINGERING:
             side.close(orderly=True)
-        elif phase is PREREAD or (phase is READY and not self._has_requests_waiting):
+        elif phase is PREREAD or (phase is READY and not self.has_requests_waiting):
             self.end(EndReason.CLIENT_CLOSED)
 
     def write_closed(self, side: Peer) -> None:

@@ -36,6 +36,22 @@ def test_at_the_end_of_accepting_idle_clients_are_closed_and_others_with_their_a
     assert {connection.saw for connection in scene.connections} == {"fin"}
 
 
+def test_a_client_whose_response_has_begun_is_closed_behind_it(make_scene: MakeScene) -> None:
+    scene = make_scene()
+    client, ahead = scene.connect(GET), scene.connect(GET + GET)
+    first, second = scene.connections
+    for connection in (first, second):
+        scene.send(connection, LONG)
+    scene.frontend.stopFactory()
+    scene.send(first, b"world")
+    assert (client.saw, client.received[-10:]) == ("fin", b"helloworld")
+    scene.send(second, b"world")
+    assert ahead.saw == "open"
+    scene.send(scene.connections[-1], HELLO)
+    assert (ahead.saw, ahead.received.count(b"Connection: close\r\n")) == ("fin", 1)
+    assert scene.ends == ["answered 200"] * 3
+
+
 @pytest.mark.parametrize("reason", [EndReason.ENDED_BY_OPERATOR, EndReason.OVERLOAD, EndReason.SHUTDOWN])
 def test_a_request_that_is_ended_is_cut(make_scene: MakeScene, reason: EndReason) -> None:
     scene = make_scene()
