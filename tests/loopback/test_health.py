@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -15,6 +14,7 @@ from twisted.trial.unittest import TestCase
 
 from support.descriptors import open_descriptors, opened_since
 from support.probe_peers import Server, http
+from support.process import children
 from support.sockets import until
 from tcpbalance import Backend, CommandProbe, HealthConfig, HttpProbe, Pool, Probe, TcpProbe
 from tcpbalance.health.monitor import HealthMonitor
@@ -80,10 +80,11 @@ class HealthTests(TestCase):
         probe = CommandProbe(("/bin/sh", "-c", f"touch {started}-$1; sleep 600", "-", "{port}"))
         monitor = self.monitor(probe, "127.0.0.1:1", "127.0.0.1:2", timeout=20.0)
         await deferLater(REACTOR, 0)
+        before = children()
         monitor.startService()
         await until(REACTOR, lambda: len(list(self.folder.iterdir())) == 2)
         await monitor.stopService()
-        self.assertEqual(Path(f"/proc/self/task/{os.getpid()}/children").read_text(), "")
+        self.assertEqual(children() - before, set())
 
     async def test_many_backends_leave_nothing(self) -> None:
         servers = [Server() for _ in range(50)]

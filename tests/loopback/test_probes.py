@@ -29,6 +29,7 @@ from support.names import FixedEngine, OpenEngine, found
 from support.peers import peer, unanswering
 from support.ports import refusing
 from support.probe_peers import Certificate, Server, close, go_deaf, http, repeat, reset, stay
+from support.process import children
 from support.sockets import until
 from support.tls_lines import CLOSE_NOTIFY_IN_THE_CLEAR
 from tcpbalance import (
@@ -777,11 +778,6 @@ class Command(ProbeTestCase):
         results = [await outcome for outcome in outcomes]
         self.assertEqual([result.passed for result in results], [True] * 20)
         self.assertEqual(children() - self.children, set())
-
-
-def children() -> set[str]:
-    """The processes that this one has started and not reaped."""
-    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
 
 
 def alive(pid: int) -> bool:

@@ -140,6 +140,11 @@ class Process:
             raise
 
 
+def children() -> set[str]:
+    """The processes that this one has started and not reaped: what forks others for the tests may be one."""
+    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+
+
 def has_ended(pid: int) -> bool:
     """Whether a process that is not our child has ended, reaped or not."""
     try:
