@@ -9,14 +9,17 @@ import signal
 import socket
 import stat
 import subprocess
-from contextlib import ExitStack
+from collections import Counter
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.admin import BACKEND_A, LOOPBACK, Admin, Stage
-from support.clients import ask, connect
+from support.clients import ask, connect, reset
+from support.http_echo import http_echoes
 from support.ports import free_port
 from support.waiting import until
 from tcpbalance.control.admin_http import MAX_CONNECTIONS
@@ -48,6 +51,70 @@ def test_what_is_counted_agrees_with_the_access_log(stage: Stage) -> None:
             of_it = [line for line in lines if line["backend"] == backend["name"]]
             assert backend["counters"]["connections_total"] == len(of_it)
             assert backend["counters"]["bytes_out"] == sum(line["backend_bytes"] for line in of_it)
+
+
+def test_at_rest_all_figures_of_tcp_and_http_are_those_of_the_access_log(stage: Stage) -> None:
+    with http_echoes("a", "b") as (a, b), stage.daemon(LOOPBACK, SITE.format(a=a, b=b)) as daemon:
+        admin = Admin(daemon)
+        for number in range(1, 13):
+            source = f"127.0.0.{number}"
+            ask(daemon.ports["web"], bytes(number * 10_000), source)
+            with connect(daemon.ports["web"], source) as client:
+                client.sendall(bytes(number))
+                client.recv(1)
+                reset(client)
+            visit_site(daemon.ports["site"], source, number)
+
+        def at_rest() -> bool:
+            found = admin.get("/api/v1/frontends")["frontends"]
+            totals = {its["name"]: its["counters"].get("requests_total", 0) for its in found}
+            active = sum(its["counters"]["connections_active"] for its in found)
+            return (totals["site"], active) == (sum(range(1, 13)) + 12, 0)
+
+        until(at_rest, lambda: f"rest: {admin.get('/api/v1/frontends')}")
+        lines = daemon.wait_for_records(2 * 12 + sum(range(1, 13)) + 12)
+        view = admin.get("/api/v1/view")
+        for frontend in view["frontends"]:
+            its = [line for line in lines if line["frontend"] == frontend["name"]]
+            assert_agrees(frontend["counters"], its, "requests_ended" if its[0].get("method") else "ended")
+        for pool in view["pools"]:
+            for backend in pool["backends"]:
+                its = [
+                    line
+                    for line in lines
+                    if (line["frontend"], line["backend"]) == (pool["name"], backend["name"])
+                ]
+                assert_agrees(backend["counters"], its, "ended")
+
+
+SITE = """
+[frontends.site]
+listen = "127.0.0.1:0"
+mode = "http"
+pool = "site"
+[pools.site]
+backends = [{{ name = "a", address = "{a}" }}, {{ name = "b", address = "{b}" }}]
+"""
+
+
+def visit_site(port: int, source: str, number: int) -> None:
+    """Send so many requests on one connection, and one that is none."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=20, source_address=(source, 0))
+    with closing(connection):
+        for count in range(number):
+            connection.request("POST", "/", bytes(count * 1000))
+            assert connection.getresponse().read()
+    with connect(port, source) as client:
+        client.sendall(b"no request\r\n\r\n")
+        assert client.recv(12) == b"HTTP/1.1 400"
+
+
+def assert_agrees(counters: dict[str, int], lines: list[Any], ended: str) -> None:
+    """Counters say what these lines of the access log do, to the last byte."""
+    assert counters["bytes_in"] == sum(line["client_bytes"] for line in lines)
+    assert counters["bytes_out"] == sum(line["backend_bytes"] for line in lines)
+    counted = {name: count for name, count in counters.items() if name.partition(".")[0] == ended and count}
+    assert counted == Counter(f"{ended}.{line['reason']}" for line in lines)
 
 
 def test_open_sessions_are_seen(stage: Stage) -> None:

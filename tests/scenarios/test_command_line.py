@@ -172,6 +172,48 @@ def test_a_watch_in_a_terminal(alone: Steered, tmp_path: Path) -> None:
         window.wait_for("ended with 130")
 
 
+SHOWN_IN_A_TERMINAL = [
+    (["plan"], "no change"),
+    (["status"], "2 of 2 up"),
+    (["sessions"], "127.0.0.7:"),
+    (["drain", "web/a", "--deadline", "1h"], "web/a: draining, "),
+    (["ready", "web/a"], "web/a: up, "),
+    (["maintenance", "web/a"], "web/a: maintenance, "),
+    (["weight", "web/a", "3"], "web/a: weight 3"),
+    (["explain", "web", "203.0.113.7"], "an operator"),
+    (["reload"], "web.backends.a.weight: 3 -> 1"),
+    (["ready", "a"], "web/a: up, "),
+    (["bans", "--add", "192.0.2.7", "--for", "10m"], "192.0.2.7: banned at web"),
+    (["bans"], "192.0.2.7  web"),
+    (["bans", "--lift", "192.0.2.7"], "192.0.2.7: no longer banned at web"),
+    (["affinity"], "127.0.0.7  web"),
+    (["affinity", "--forget", "--client", "127.0.0.7"], "1 client is forgotten"),
+    (["events"], "ban lifted"),
+    (["health", "a"], "is up"),
+    (["debug-clients"], "no clients"),
+    (["log-level"], "info"),
+]
+"""Commands in an order in which each has something to show, and a part of it."""
+
+
+@pytest.mark.requires("tmux")
+@pytest.mark.parametrize("width", [60, 140])
+@pytest.mark.parametrize("workers", WORKERS[1:])
+def test_each_command_in_a_terminal(tmp_path: Path, workers: int, width: int) -> None:
+    with named("a", "b") as (a, b):
+        config = CONFIG.format(workers=workers, a=a.address, b=b.address) + "affinity = {}\n"
+        with Daemon(config, tmp_path) as daemon, connect(daemon.port, "127.0.0.7") as client:
+            client.sendall(b"x")
+            steered = Steered(daemon)
+            until(lambda: "127.0.0.7" in steered.run("affinity"), "a client that is remembered")
+            for number, (words, text) in enumerate(SHOWN_IN_A_TERMINAL):
+                socket = tmp_path / f"tmux-{number}"
+                with terminal(steered.command(*words), socket, width, 50) as window:
+                    lines = window.wait_for("ended with ")
+                assert lines[-1] == "ended with 0", lines
+                assert any(text in line for line in lines), (words, lines)
+
+
 @pytest.mark.requires("tmux")
 def test_a_watch_goes_on_over_a_restart_of_the_balancer(alone: Steered, tmp_path: Path) -> None:
     with terminal(alone.command("status", "--watch", "0.2"), tmp_path / "tmux", 120) as window:
