@@ -56,8 +56,9 @@ class StreamWriter:
             self._request.finish()  # type: ignore[no-untyped-call]  # Twisted's
 
     def pauseProducing(self) -> None:
-        """Twisted's call: the client does not keep up."""
-        self._unread = 0
+        """Twisted's call, at each write while it is so: the client does not keep up."""
+        if self._unread is None:
+            self._unread = 0
 
     def resumeProducing(self) -> None:
         """Twisted's call: it does again."""
