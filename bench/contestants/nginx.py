@@ -95,9 +95,7 @@ class Nginx:
 
     def version(self) -> str:
         """Give the version that is installed."""
-        path = programs.path_of("nginx")
-        _load_module(path)
-        return programs.version([path, "-v"])
+        return programs.version([programs.path_of("nginx"), "-v"])
 
     def tls_library(self) -> str:
         """Give the version of OpenSSL that it was built or runs with."""

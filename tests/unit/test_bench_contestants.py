@@ -8,6 +8,7 @@ pytest.importorskip("bench", reason="bench/ is in the tree, not in the wheel")
 
 from pathlib import Path
 
+from bench import programs
 from bench.contestants import PROXIES, TERMINATORS
 from bench.contestants.proxy import Place
 from bench.errors import Failed
@@ -39,6 +40,13 @@ def test_with_a_certificate_it_terminates_tls(tmp_path: Path, who: str) -> None:
 def test_without_one_it_does_not(tmp_path: Path, who: str) -> None:
     text = configuration(who, Place(tmp_path, 20_001, (20_002,)))
     assert not {"tls", "ssl"} & set(text.replace(".", " ").replace("]", " ").split())
+
+
+def test_nginx_without_its_stream_module_has_a_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of measures of HTTP alone ended without results where that was asked for first."""
+    monkeypatch.setattr(programs, "path_of", lambda _: "/x/nginx")
+    monkeypatch.setattr(programs, "version", " ".join)
+    assert PROXIES["nginx"].version() == "/x/nginx -v"
 
 
 LIMITS = {
