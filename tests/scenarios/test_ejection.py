@@ -9,20 +9,20 @@ import re
 import signal
 import socket
 import statistics
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
 from support import peers
 from support.certificates import Authority, Issued
 from support.clients import ask, connect, reset
+from support.coming_again import ComingAgain
 from support.daemon import Daemon
 from support.peers import Handler
 from support.tls_peers import over_tls
@@ -95,7 +95,7 @@ class Moody:
         self.handler = self._usual
 
 
-class Traffic:
+class Traffic(ComingAgain):
     """Clients that each come again and again, one connection after another, from `with` to its end.
 
     :param port: where to.
@@ -105,28 +105,14 @@ class Traffic:
     """
 
     def __init__(self, port: int, clients: int) -> None:
+        super().__init__(partial(self._run, number) for number in range(clients))
         self._port = port
-        self._stop = threading.Event()
         self._came = [0] * clients
-        self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(clients)]
         self.answers: Counter[str] = Counter()
         self.errors: list[str] = []
 
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
     def _run(self, number: int) -> None:
-        while not self._stop.wait(PAUSE):
+        while not self._ends.wait(PAUSE):
             self._come()
             self._came[number] += 1
 

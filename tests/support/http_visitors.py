@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import random
-import threading
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from http.client import HTTPConnection, HTTPException
-from types import TracebackType
-from typing import Self
 
 from support.clients import TIMEOUT
+from support.coming_again import ComingAgain
 from support.waiting import until
 
 METHODS = ("GET", "POST")
 
 
-class HttpVisitors:
+class HttpVisitors(ComingAgain):
     """Threads with a connection each, from `with` to its end; a half of their requests are POSTs.
 
     :param ports: the server's for each of them.
@@ -27,27 +26,13 @@ class HttpVisitors:
     """
 
     def __init__(self, ports: Iterable[int], *, seed: int, around: float) -> None:
-        self._around = around
-        self._ends = threading.Event()
-        self._lock = threading.Lock()
-        self._threads = [
-            threading.Thread(target=self._visit, args=(port, random.Random(seed * 1000 + number)))
+        super().__init__(
+            partial(self._visit, port, random.Random(seed * 1000 + number))
             for number, port in enumerate(ports)
-        ]
+        )
+        self._around = around
         self.served: Counter[str] = Counter()
         self.failures: list[str] = []
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ends.set()
-        for thread in self._threads:
-            thread.join()
 
     def run(self, seconds: float) -> None:
         """Let so many seconds pass."""

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from types import TracebackType
-from typing import Self
-
 from support.clients import ask
+from support.coming_again import ComingAgain
 from support.waiting import until
 
 QUESTION = b"how are you?"
@@ -15,7 +12,7 @@ PAUSE = 0.002
 """Seconds between two visits of a thread: they are not to take the processor from what they watch."""
 
 
-class Visitors:
+class Visitors(ComingAgain):
     """Threads that connect to a server that echoes, one time after the other, from `with` to its end.
 
     :param port: the server's.
@@ -25,24 +22,10 @@ class Visitors:
     """
 
     def __init__(self, port: int, count: int = 4) -> None:
+        super().__init__([self._visit] * count)
         self._port = port
-        self._ends = threading.Event()
-        self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._visit, daemon=True) for _ in range(count)]
         self.visits = 0
         self.failures: list[str] = []
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ends.set()
-        for thread in self._threads:
-            thread.join()
 
     def _visit(self) -> None:
         while not self._ends.wait(PAUSE):
