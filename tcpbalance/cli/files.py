@@ -58,11 +58,11 @@ def _plan(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int
 
 
 def _plan_of_reload(arguments: argparse.Namespace) -> int:
-    from tcpbalance.cli.shown_plan import show_plan
+    from tcpbalance.cli.shown_plan import has_changes, show_plan
 
     answer = client_of(arguments).get("plan")
     show_plan(answer, as_json=arguments.json)
-    return 2 if any(answer["plan"].values()) else 0
+    return 2 if has_changes(answer["plan"]) else 0
 
 
 def _plan_of_files(arguments: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tcpbalance.config.messages import value_text
@@ -18,7 +18,13 @@ def show_plan(answer: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(answer["plan"], indent=2))
     else:
-        print("\n".join([*change_lines(answer["plan"]), answer["summary"]]))
+        plan = answer["plan"]
+        print("\n".join([*change_lines(plan), answer["summary"], *_run_time_lines(plan["run_time"])]))
+
+
+def has_changes(plan: Mapping[str, Any]) -> bool:
+    """Whether a reload would change something."""
+    return any(changes for kind, changes in plan.items() if kind != "run_time")
 
 
 def change_lines(plan: Mapping[str, Any]) -> Iterator[str]:
@@ -30,6 +36,28 @@ def change_lines(plan: Mapping[str, Any]) -> Iterator[str]:
         yield f"- {part}{_where(table)}{drains}"
     for change in plan["changed"]:
         yield f"~ {change['key']}: {_text(change['old'])} -> {_text(change['new'])} ({change['effect']})"
+
+
+def _run_time_lines(states: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Word what was set at run time: what a reload keeps, and what it does not."""
+    kept = [it for it in states if it["value"] == it["after_reload"]]
+    if kept:
+        yield "kept from run time:"
+        for it in kept:
+            yield f"  {it['key']}: {_text(it['value'])}, in the file {_text(it['file'])}{_order(it)}"
+    ended = [it for it in states if it not in kept]
+    if ended:
+        yield "set at run time, ends with a reload:"
+        for it in ended:
+            yield f"  {it['key']}: {_text(it['value'])} -> {_text(it['after_reload'])}{_order(it)}"
+
+
+def _order(state: Mapping[str, Any]) -> str:
+    if state["time"] is None:
+        return ""
+    # A client of a unix socket has no address of its own.
+    who = "through the unix socket" if state["by"] == "unix:" else f"by {state['by']}"
+    return f" (set {who} at {state['time']})"
 
 
 def _where(table: Mapping[str, Any]) -> str:

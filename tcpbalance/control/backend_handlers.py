@@ -114,7 +114,7 @@ class BackendHandlers:
         pool, name = request.names["pool"], request.names["backend"]
         with self._controls.events.ordered_by(request.peer):
             if change.state is not None:
-                self._controls.set_admin_state(pool, name, change.state)
+                self._controls.set_admin_state(pool, name, change.state, request.peer)
             if change.deadline is not None:
                 self._controls.limit_drain(pool, name, change.deadline)
 

@@ -15,7 +15,14 @@ from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest
 from tcpbalance.control.changes_log import log_change
 from tcpbalance.control.controls import Controls
 from tcpbalance.control.reloading import ReloadOutcome
+from tcpbalance.control.report import Scope
 from tcpbalance.control.routes import ApiRoute
+from tcpbalance.control.run_time_states import run_time_states
+from tcpbalance.control.view import View
+
+_NO_DIFFERENCE = Difference({}, {}, (), (), ())
+
+_BACKENDS = Scope(frontends=(), processes=False, counters=False)
 
 
 class ConfigHandlers:
@@ -41,14 +48,17 @@ class ConfigHandlers:
     def _have_reloaded(self) -> Deferred[ApiAnswer]:
         return self._controls.configured.file.reload().addCallback(self._answer)
 
-    def _answer(self, outcome: ReloadOutcome | None) -> ApiAnswer:
+    def _answer(self, outcome: ReloadOutcome | None) -> Deferred[ApiAnswer]:
         if outcome is None:
             raise ApiError(503, "shutting_down", "the balancer is shutting down")
         if outcome.problems:
             raise _mistakes(outcome.error, outcome.problems)
         if outcome.difference is None:
             raise ApiError(409, "refused", outcome.error)
-        return ApiAnswer.of({**_shown(outcome.difference), "config": self._controls.configured.shown()})
+        about = {"config": self._controls.configured.shown()}
+        return self._shown(outcome.difference, _NO_DIFFERENCE).addCallback(
+            lambda shown: ApiAnswer.of({**shown, **about})
+        )
 
     def _plan(self, request: ApiRequest) -> Deferred[ApiAnswer]:
         if self._is_comparing:
@@ -57,16 +67,25 @@ class ConfigHandlers:
         self._is_comparing = True
         compared = self._controls.configured.file.compare(self._controls.config)
         compared.addBoth(self._has_compared)
-        return compared.addCallbacks(lambda found: ApiAnswer.of(_shown(found)), _refuse)
+        compared.addErrback(_refuse)
+        return compared.addCallback(lambda found: self._shown(found, found).addCallback(ApiAnswer.of))
 
     def _has_compared(self, outcome: Any) -> Any:
         self._is_comparing = False
         return outcome
 
+    def _shown(self, found: Difference, to_file: Difference) -> Deferred[dict[str, Any]]:
+        """Show a difference, with what a reload keeps of what was set at run time.
 
-def _shown(found: Difference) -> dict[str, Any]:
-    *_, summary = plan_lines(found)
-    return {"summary": summary, "plan": plan_document(found)}
+        :param to_file: what is different between the configuration in use now and the file.
+        """
+
+        def put_together(view: View) -> dict[str, Any]:
+            *_, summary = plan_lines(found)
+            kept = [*run_time_states(self._controls.config, view["pools"], to_file)]
+            return {"summary": summary, "plan": {**plan_document(found), "run_time": kept}}
+
+        return self._controls.view(_BACKENDS).addCallback(put_together)
 
 
 def _refuse(failure: Failure) -> NoReturn:

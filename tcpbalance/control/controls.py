@@ -129,9 +129,10 @@ class Controls(Protocol):
         """Give the configuration that is in use as the file would write it, without what may be secret."""
         ...
 
-    def set_admin_state(self, pool: str, backend: str, state: AdminState) -> None:
+    def set_admin_state(self, pool: str, backend: str, state: AdminState, by: str) -> None:
         """Let a backend serve, be drained, or be left alone, in all processes.
 
+        :param by: the address of the client of the admin side that wants it.
         :raises ApiError: there is no such pool, or it has no such backend.
         """
         ...

@@ -62,6 +62,10 @@ _BACKEND = {
     "address": TEXT,
     "state": {"enum": ["maintenance", "draining", "down", "ejected", "up", "removed"]},
     "admin_state": ADMIN_STATE,
+    "state_order": {
+        **_or_null(table(time=TIME, by=TEXT)),
+        "description": "When and by which client of this API the state was set; null where the file has it.",
+    },
     "up": TRUTH,
     "ejected": TRUTH,
     "cause": {**TEXT, "description": "Why it is down; empty while it is up."},
@@ -342,6 +346,19 @@ SCHEMAS: dict[str, Schema] = {
         listeners_opened=array(TEXT),
         listeners_closed=array(TEXT),
         needs_restart=array(TEXT),
+        run_time={
+            **array(
+                table(
+                    key=TEXT,
+                    value=ADMIN_STATE,
+                    file=ADMIN_STATE,
+                    after_reload=ADMIN_STATE,
+                    time=_or_null(TIME),
+                    by=TEXT_OR_NULL,
+                )
+            ),
+            "description": "States of backends that were set at run time, and what they are after a reload.",
+        },
     ),
 }
 """By their names."""

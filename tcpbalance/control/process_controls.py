@@ -37,6 +37,7 @@ from tcpbalance.control.sessions import (
     the_session,
 )
 from tcpbalance.control.sessions_query import SessionsQuery
+from tcpbalance.control.state_orders import StateOrders
 from tcpbalance.control.view import View, shown_backend, view_of
 from tcpbalance.health.history import CheckResult
 from tcpbalance.overload.loop_lag import LoopLag
@@ -60,6 +61,7 @@ class ProcessControls:
         self.events = Events(reactor)
         self.configured = ConfigState(file, self.events, self._follow_pools)
         self._changes = ChangeQueue()
+        self._state_orders = StateOrders()
         self._reactor = reactor
         self._balancer = balancer
         self._lag = LoopLag(reactor)
@@ -119,8 +121,8 @@ class ProcessControls:
         return self._balancer.checks(its).of(found)
 
     def _shown(self, pool: Pool, backend: Backend) -> dict[str, Any]:
-        balancer = self._balancer
-        return shown_backend(backend, balancer.checks(pool).last(backend), balancer.drain_left(backend))
+        last_check, drain_left = self._balancer.checks(pool).last(backend), self._balancer.drain_left(backend)
+        return shown_backend(backend, last_check, drain_left, self._state_orders.shown(backend))
 
     def bans(self, query: BansQuery) -> Deferred[dict[str, Any]]:
         """See ``Controls``."""
@@ -167,9 +169,10 @@ class ProcessControls:
         """See ``Controls``."""
         return in_pieces(self._reactor, shown_config(self.config))
 
-    def set_admin_state(self, pool: str, backend: str, state: AdminState) -> None:
+    def set_admin_state(self, pool: str, backend: str, state: AdminState, by: str) -> None:
         """See ``Controls``."""
         its, found = find_backend(self._balancer.pools, pool, backend)
+        self._state_orders.note(found, state, by)
         its.set_admin_state(found, state)
 
     def limit_drain(self, pool: str, backend: str, seconds: float) -> None:

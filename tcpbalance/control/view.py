@@ -117,18 +117,23 @@ def shown_check(result: CheckResult) -> dict[str, Any]:
 
 
 def shown_backend(
-    backend: Backend, last_check: CheckResult | None, drain_left: float | None
+    backend: Backend,
+    last_check: CheckResult | None,
+    drain_left: float | None,
+    state_order: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """See ``ShowBackend``.
 
     :param last_check: its result; None where there is none.
     :param drain_left: seconds until its sessions are ended; None for no limit.
+    :param state_order: see ``StateOrders.shown``.
     """
     return {
         "name": backend.name,
         "address": str(backend.address),
         "state": backend.state,
         "admin_state": backend.admin_state.value,
+        "state_order": state_order,
         "up": backend.up,
         "ejected": backend.ejected,
         "cause": backend.cause,

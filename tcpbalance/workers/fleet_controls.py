@@ -28,6 +28,7 @@ from tcpbalance.control.report import EVERYTHING, Entry, Report, Scope, add_stat
 from tcpbalance.control.session_id import SessionId
 from tcpbalance.control.sessions import SessionsPage, the_session
 from tcpbalance.control.sessions_query import SessionsQuery
+from tcpbalance.control.state_orders import StateOrders
 from tcpbalance.control.view import View, shown_backend, view_of
 from tcpbalance.health.history import CheckResult
 from tcpbalance.pool.backend import AdminState, Backend
@@ -57,6 +58,7 @@ class FleetControls:
         self.events = Events(reactor)
         self.configured = ConfigState(file, self.events)
         self._changes = ChangeQueue()
+        self._state_orders = StateOrders()
         self._reactor = reactor
         self._supervisor = supervisor
         pools, events = supervisor.pools, PoolEvents(self.events.add)
@@ -118,7 +120,8 @@ class FleetControls:
 
     def _shown(self, pool: Pool, backend: Backend) -> dict[str, Any]:
         pools = self._supervisor.pools
-        return shown_backend(backend, pools.checks(pool).last(backend), pools.drain_left(backend))
+        last_check, drain_left = pools.checks(pool).last(backend), pools.drain_left(backend)
+        return shown_backend(backend, last_check, drain_left, self._state_orders.shown(backend))
 
     def bans(self, query: BansQuery) -> Deferred[dict[str, Any]]:
         """See ``Controls``."""
@@ -175,9 +178,10 @@ class FleetControls:
         """See ``Controls``."""
         return in_pieces(self._reactor, shown_config(self.config))
 
-    def set_admin_state(self, pool: str, backend: str, state: AdminState) -> None:
+    def set_admin_state(self, pool: str, backend: str, state: AdminState, by: str) -> None:
         """See ``Controls``."""
         its, found = find_backend(self._supervisor.pools.pools, pool, backend)
+        self._state_orders.note(found, state, by)
         its.set_admin_state(found, state)
 
     def limit_drain(self, pool: str, backend: str, seconds: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,65 @@ def test_what_an_operator_has_changed_is_drift_that_a_reload_takes_back(stage: S
             ("a", 1),
             ("b", 1),
         ]
+
+
+def test_states_that_were_set_at_run_time_are_shown_with_what_a_reload_does_to_them(stage: Stage) -> None:
+    with stage.daemon() as daemon:
+        admin = Admin(daemon)
+        assert admin.get("/api/v1/plan")["plan"]["run_time"] == []
+        assert admin.ask("PATCH", BACKEND_A, {"state": "drain"})[0] == 200
+        order = admin.get(BACKEND_A)["state_order"]
+        assert re.fullmatch(r"127\.0\.0\.1:\d+", order["by"])
+        drained = {
+            "key": "pools.web.backends.a.state",
+            "value": "drain",
+            "file": "ready",
+            "after_reload": "drain",
+            **order,
+        }
+        found = admin.get("/api/v1/plan")
+        assert (found["summary"], found["plan"]["run_time"]) == ("no change", [drained])
+        # The same again is no other order.
+        assert admin.ask("PATCH", BACKEND_A, {"state": "drain"})[1]["state_order"] == order
+        status, reloaded = admin.ask("POST", "/api/v1/reload", {})
+        assert (status, reloaded["plan"]["run_time"]) == (200, [drained])
+        assert admin.get(BACKEND_A)["admin_state"] == "drain"
+
+        with_state(daemon, "a", "maintenance")
+        plan = admin.get("/api/v1/plan")["plan"]
+        assert plan["run_time"] == [{**drained, "file": "maintenance", "after_reload": "maintenance"}]
+        assert admin.ask("POST", "/api/v1/reload", {})[1]["plan"]["run_time"] == []
+        state = admin.get(BACKEND_A)
+        assert (state["admin_state"], state["state_order"]) == ("maintenance", None)
+
+
+def test_a_backend_at_another_address_begins_as_the_file_says(stage: Stage) -> None:
+    with stage.daemon() as daemon:
+        admin = Admin(daemon)
+        assert admin.ask("PATCH", BACKEND_A, {"state": "maintenance"})[0] == 200
+        text = daemon.config_file.read_text()
+        daemon.config_file.write_text(text.replace(stage.a.address, "127.0.0.1:1"))
+        (moved,) = admin.get("/api/v1/plan")["plan"]["run_time"]
+        assert (moved["value"], moved["after_reload"]) == ("maintenance", "ready")
+        assert admin.ask("POST", "/api/v1/reload", {})[1]["plan"]["run_time"] == []
+        assert admin.get(BACKEND_A)["admin_state"] == "ready"
+
+
+def test_a_backend_that_the_file_does_not_have_any_more_is_no_such_state(stage: Stage) -> None:
+    with stage.daemon() as daemon:
+        admin = Admin(daemon)
+        assert admin.ask("POST", BACKENDS, {"address": "127.0.0.1:1", "name": "c"})[0] == 201
+        assert admin.ask("PATCH", f"{BACKENDS}/c", {"state": "drain"})[0] == 200
+        plan = admin.get("/api/v1/plan")["plan"]
+        assert (list(plan["removed"]), plan["run_time"]) == (["pools.web.backends.c"], [])
+
+
+def with_state(daemon: Daemon, backend: str, state: str) -> None:
+    """Give a backend a state in the file."""
+    text = daemon.config_file.read_text()
+    daemon.config_file.write_text(
+        text.replace(f'{{ name = "{backend}",', f'{{ name = "{backend}", state = "{state}",')
+    )
 
 
 def test_reloads_that_are_asked_for_together_all_see_the_file_as_it_is_then(stage: Stage) -> None:

@@ -579,6 +579,30 @@ def test_a_reload_shows_what_has_changed(steered: Steered) -> None:
     assert "cannot be used: " in steered.run("status").splitlines()[1]
 
 
+def test_a_plan_shows_what_a_reload_keeps_from_run_time(alone: Steered) -> None:
+    alone.run("drain", "a")
+    alone.run("maintenance", "b")
+    kept = alone.run("plan").splitlines()
+    assert kept[:2] == ["no change", "kept from run time:"]
+    assert re.fullmatch(
+        r'  pools\.web\.backends\.a\.state: "drain", in the file "ready" '
+        r"\(set through the unix socket at \S+Z\)",
+        kept[2],
+    )
+    assert [it["value"] for it in json.loads(alone.run("plan", "--json"))["run_time"]] == [
+        "drain",
+        "maintenance",
+    ]
+    assert alone.run("reload").splitlines() == kept
+    file = alone.daemon.config_file
+    file.write_text(file.read_text().replace('name = "b",', 'name = "b", state = "drain",'))
+    planned = alone.finish("plan")
+    _, summary, *more = planned.stdout.splitlines()
+    assert (planned.returncode, summary) == (2, "drains: 1 backend; changes: 1 key")
+    assert more[:3] == [*kept[1:3], "set at run time, ends with a reload:"]
+    assert more[3].startswith('  pools.web.backends.b.state: "maintenance" -> "drain" (set through ')
+
+
 def test_a_backend_that_goes_is_planned_as_between_two_files(alone: Steered) -> None:
     file = alone.daemon.config_file
     before = alone.daemon.folder / "before.toml"
