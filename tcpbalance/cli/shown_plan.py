@@ -56,8 +56,8 @@ def _order(state: Mapping[str, Any]) -> str:
     if state["time"] is None:
         return ""
     # A client of a unix socket has no address of its own.
-    who = "through the unix socket" if state["by"] == "unix:" else f"by {state['by']}"
-    return f" (set {who} at {state['time']})"
+    from_where = "through the unix socket" if state["by"] == "unix:" else f"by {state['by']}"
+    return f" (set {from_where} at {state['time']})"
 
 
 def _where(table: Mapping[str, Any]) -> str:

@@ -48,9 +48,9 @@ def label_text(labels: Mapping[str, str]) -> str:
     return f"{{{pairs}}}" if pairs else ""
 
 
-def label_end(name: str, value: str) -> str:
-    """Write the last of several labels, which takes the place of the last character of the others."""
-    return f',{name}="{_escaped(value)}"}}'
+def label_end(labels: Mapping[str, str]) -> str:
+    """Write the last of several labels, which take the place of the last character of the others."""
+    return f",{label_text(labels)[1:]}"
 
 
 def _escaped(value: str) -> str:

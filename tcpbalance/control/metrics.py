@@ -24,6 +24,7 @@ from tcpbalance.control.report import EVERYTHING, LOOP_LAG
 from tcpbalance.control.routes import ApiRoute
 from tcpbalance.control.shared_views import SharedViews
 from tcpbalance.control.view import View
+from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.stats import (
     ABOVE,
     REQUEST_COUNTERS,
@@ -75,6 +76,10 @@ _NAMES = {
     "tls_handshake_failures": _Named("tls_handshake_failures", "cause"),
 }
 """The counters whose names differ from those of ``stats``, or that are divided."""
+
+
+_CLOSERS = {reason.word: reason.closer for reason in EndReason}
+"""The party that closed, by the words of the reasons; the access log has the same as ``closed_by``."""
 
 
 class MetricsHandler:
@@ -199,9 +204,16 @@ def _divided_by(names: tuple[str, ...]) -> Mapping[str, Sequence[tuple[str, str]
     for name in names:
         key, is_part, part = name.partition(".")
         if is_part:
-            label = _NAMES[key].label if key in _NAMES else "le"
-            found.setdefault(key, []).append((label_end(label, "+Inf" if part == ABOVE else part), name))
+            found.setdefault(key, []).append((label_end(_labels_of(key, part)), name))
     return found
+
+
+def _labels_of(key: str, part: str) -> dict[str, str]:
+    """Give the labels of a part of a counter that is divided."""
+    if key not in _NAMES:
+        return {"le": "+Inf" if part == ABOVE else part}
+    label = _NAMES[key].label
+    return {label: part, "closed_by": _CLOSERS[part]} if label == "reason" else {label: part}
 
 
 def _counters(
@@ -269,7 +281,7 @@ def _cumulative(key: str, series: Sequence[_Series], name: str) -> Iterator[str]
 
 
 def _one_of_states(states: Sequence[tuple[str, str]], name: str) -> Iterator[str]:
-    ends = {state: label_end("state", state) for state in BACKEND_STATES}
+    ends = {state: label_end({"state": state}) for state in BACKEND_STATES}
     # What follows the labels of the backend in all lines, by the state that it is in.
     follow = {its: ["", *(f"{end} {int(its == state)}\n" for state, end in ends.items())] for its in ends}
     for some in _pieces(states, len(ends)):

@@ -1,4 +1,4 @@
-"""Which operator has set the state of a backend, and when."""
+"""Which client has set the state of a backend, and when."""
 
 from __future__ import annotations
 

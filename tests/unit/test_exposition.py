@@ -64,7 +64,7 @@ def test_openmetrics_reads_what_is_written(samples: list[tuple[dict[str, str], i
 
 def test_the_last_label_follows_on_others() -> None:
     begin = label_text({"a": "1"})[:-1]
-    assert begin + label_end("b", 'x"\\\n') == label_text({"a": "1", "b": 'x"\\\n'})
+    assert begin + label_end({"b": 'x"\\\n', "c": "2"}) == label_text({"a": "1", "b": 'x"\\\n', "c": "2"})
 
 
 def test_metrics_come_in_pieces() -> None:

@@ -24,6 +24,8 @@ from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.stats import BackendStats, FrontendStats, PoolStats, count_cause
 
 ABOUT = {"version": "1.2", "started": 1e9}
+CLIENT_CLOSED, CLOSED_BY_CLIENT = ("reason", "client_closed"), ("closed_by", "client")
+ANSWERED, CLOSED_BY_BACKEND = ("reason", "answered"), ("closed_by", "backend")
 NAME = re.compile(r"tcpbalance_[a-z]+(_[a-z]+)*")
 
 
@@ -87,7 +89,7 @@ def test_counters_and_states_are_shown() -> None:
     assert found["tcpbalance_start_time_seconds", ()] == 1e9
     assert found["tcpbalance_frontend_connections_total", (front,)] == 3
     assert found["tcpbalance_frontend_sessions", (front,)] == 1
-    assert found["tcpbalance_frontend_sessions_ended_total", (front, ("reason", "client_closed"))] == 2
+    assert found["tcpbalance_frontend_sessions_ended_total", (CLOSED_BY_CLIENT, front, CLIENT_CLOSED)] == 2
     assert found["tcpbalance_frontend_received_bytes_total", (front,)] == 17
     assert found["tcpbalance_backend_connect_attempts_total", (a, web)] == 4
     assert found["tcpbalance_backend_connections_open", (a, web)] == 1
@@ -111,6 +113,21 @@ def test_counters_and_states_are_shown() -> None:
     assert found[failures, (("cause", "no shared cipher"), front)] == 1
 
 
+def test_each_reason_goes_with_who_closed() -> None:
+    counters = {
+        f"{key}.{reason.word}": 1 for key in ("ended", "requests_ended", "mirrored") for reason in EndReason
+    }
+    frontend = {"name": "front", "mode": "http", "pools": [], "counters": counters}
+    view: Any = {"processes": [], "ended_processes": [], "frontends": [frontend], "pools": []}
+    closers = {reason.word: reason.closer for reason in EndReason}
+    assert {*closers.values()} == {"client", "backend", "balancer"}
+    found = [(name, dict(labels)) for name, labels in read(view)]
+    for name in ("sessions_ended", "requests_ended", "mirrored"):
+        shown = [labels for its, labels in found if its == f"tcpbalance_frontend_{name}_total"]
+        assert len(shown) == len(closers)
+        assert {labels["reason"]: labels["closed_by"] for labels in shown} == closers
+
+
 OF_REQUESTS = re.compile(r"tcpbalance_(frontend|backend)_(requests|responses|reused)")
 
 
@@ -119,7 +136,7 @@ def test_requests_are_shown_where_there_may_be_any() -> None:
     found = {key: value for key, value in samples("http").items() if OF_REQUESTS.match(key[0])}
     assert found == {
         ("tcpbalance_frontend_requests_total", (front,)): 5,
-        ("tcpbalance_frontend_requests_ended_total", (front, ("reason", "answered"))): 4,
+        ("tcpbalance_frontend_requests_ended_total", (CLOSED_BY_BACKEND, front, ANSWERED)): 4,
         ("tcpbalance_frontend_requests_open", (front,)): 1,
         ("tcpbalance_frontend_responses_total", (("code", "2xx"), front)): 4,
         ("tcpbalance_backend_requests_total", (a, web)): 3,
