@@ -1,8 +1,9 @@
 """A server that sends all bytes back once a connection has switched to WebSocket, and answers other requests.
 
-    python -m bench.echo PORT
+    python -m bench.echo PORT [ADDRESSES]
 
-It prints `ready` once it listens. It looks at no frame, which leaves more of the processor to the proxy.
+It listens on the port at 127.0.0.1, or at each of the first so many of `addresses`, and prints `ready` once
+it does. It looks at no frame, which leaves more of the processor to the proxy.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ import select
 import socket
 import sys
 
-from bench.web import HOST
-
 _SWITCH = (
     b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
@@ -20,18 +19,22 @@ _SWITCH = (
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n"
 
 
-def serve(port: int) -> None:
+def addresses(count: int) -> list[str]:
+    """Give the first so many addresses of this machine that backends may have; one is 127.0.0.1."""
+    return [f"127.{number >> 8}.{number & 255}.1" for number in range(count)]
+
+
+def serve(port: int, count: int = 1) -> None:
     """Serve until the process is ended."""
-    listener = socket.create_server((HOST, port), backlog=128)
-    print("ready", flush=True)
     events = select.epoll()
-    events.register(listener, select.EPOLLIN)
+    listeners = _listen(events, port, count)
+    print("ready", flush=True)
     socks: dict[int, socket.socket] = {}
     switched: set[int] = set()
     while True:
         for number, _ in events.poll():
-            if number == listener.fileno():
-                sock, _ = listener.accept()
+            if number in listeners:
+                sock, _ = listeners[number].accept()
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 socks[sock.fileno()] = sock
                 events.register(sock, select.EPOLLIN)
@@ -50,6 +53,13 @@ def serve(port: int) -> None:
                 socks.pop(number).close()
 
 
+def _listen(events: select.epoll, port: int, count: int) -> dict[int, socket.socket]:
+    servers = [socket.create_server((address, port), backlog=128) for address in addresses(count)]
+    for server in servers:
+        events.register(server, select.EPOLLIN)
+    return {server.fileno(): server for server in servers}
+
+
 def _begin(data: bytes, number: int, switched: set[int]) -> bytes:
     """Give the answer to a request, which is so small that it comes whole."""
     if b"\r\nUpgrade: websocket\r\n" not in data:
@@ -59,4 +69,4 @@ def _begin(data: bytes, number: int, switched: set[int]) -> bytes:
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]))
+    serve(*map(int, sys.argv[1:]))

@@ -16,9 +16,11 @@ from bench.clients.flooder import IDLE
 from bench.contestants import PROXIES
 from bench.errors import Failed
 from bench.flood import unleash
+from bench.flooded_lists import list_during_floods
 from bench.process import TREE, Child, run
 from bench.reloads import reload_often
 from bench.replacements import kill_often, weigh
+from bench.scrapes import scrape_often
 from bench.session_lists import list_often
 from bench.websockets import chat_through
 from bench.wrk import Load
@@ -276,6 +278,34 @@ def sessions(turn: Turn) -> Figures:
     return figures
 
 
+def flooded_lists(turn: Turn) -> Figures:
+    """Measure how long the admin side takes for a page of ten thousand live sessions during a flood, and how
+    long visitors wait meanwhile."""
+    folder = Path(tempfile.mkdtemp(dir=turn.arena.folder))
+    found = list_during_floods(folder, turn.arena.backends, _PATIENCE)
+    return {
+        "flooded_lists_time": found.taken,
+        "flooded_lists_longest": found.longest,
+        "flooded_lists_refused": found.refused,
+        "flooded_lists_p99": found.p99,
+        "flooded_lists_ratio": found.ratio,
+    }
+
+
+def scrapes(turn: Turn) -> Figures:
+    """Measure what an answer of `/metrics` with a thousand backends takes of one process, and of a supervisor
+    and its workers."""
+    one, two = (
+        scrape_often(Path(tempfile.mkdtemp(dir=turn.arena.folder)), workers, _PATIENCE) for workers in (1, 2)
+    )
+    return {"scrape_cpu": one.serving, "supervisor_scrape_cpu": two.serving, "worker_scrape_cpu": two.worker}
+
+
+def counting(_: Turn) -> Figures:
+    """Measure what the statements that count a connection take."""
+    return {"counting_cost": float(run([sys.executable, "-m", "bench.counting"], _PATIENCE))}
+
+
 def workers(turn: Turn) -> Figures:
     """Measure what a connection and a request cost two workers, and how much more that is than what they cost
     one where each has as many of them.
@@ -342,6 +372,9 @@ MEASURES: dict[str, Measure] = {
     "admission": Measure(admission, contestants=("tcpbalance",)),
     "reloads": Measure(reloads, contestants=("tcpbalance",)),
     "sessions": Measure(sessions, contestants=("tcpbalance",)),
+    "flooded_lists": Measure(flooded_lists, contestants=("tcpbalance",)),
+    "scrapes": Measure(scrapes, contestants=("tcpbalance",)),
+    "counting": Measure(counting, contestants=("tcpbalance",)),
     "handshakes_ecdsa": Measure(handshakes_ecdsa, ECDSA),
     "handshakes_rsa": Measure(handshakes_rsa, RSA),
     "tls_requests": Measure(tls_requests, ECDSA),

@@ -58,6 +58,19 @@ METRICS = {
     "workers_sessions_ratio": Metric(
         "p99 of visitors during such lists, two workers, to p99 before", "times", "lower"
     ),
+    "flooded_lists_time": Metric("page of 1000 of 10,000 live sessions during a flood", "ms", "lower"),
+    "flooded_lists_longest": Metric("the slowest of such pages", "ms", "lower"),
+    "flooded_lists_refused": Metric("such pages that are refused with the reason", "%", "lower"),
+    "flooded_lists_p99": Metric("p99 of visitors during such lists and the flood", "ms", "lower"),
+    "flooded_lists_ratio": Metric(
+        "p99 of visitors during such lists and the flood, to p99 during the flood alone", "times", "lower"
+    ),
+    "scrape_cpu": Metric("CPU of an answer of /metrics with 1000 backends", "ms", "lower"),
+    "supervisor_scrape_cpu": Metric(
+        "CPU of an answer of /metrics with 1000 backends, supervisor of two workers", "ms", "lower"
+    ),
+    "worker_scrape_cpu": Metric("CPU of its part in that, each worker", "ms", "lower"),
+    "counting_cost": Metric("counters of a connection", "µs", "lower"),
     "workers_connection_cpu": Metric("CPU a connection, two workers", "µs", "lower", of_proxy=True),
     "workers_connection_ratio": Metric(
         "CPU a connection, two workers to one at the same rate each", "times", "lower", of_proxy=True

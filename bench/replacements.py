@@ -38,7 +38,7 @@ def kill_often(supervisor: int, port: int) -> float:
     taken = []
     for number in range(KILLS):
         time.sleep(APART)
-        workers = _workers(supervisor)
+        workers = workers_of(supervisor)
         began = time.monotonic()
         os.kill(workers[number % len(workers)], signal.SIGKILL)
         _serve_all(port)
@@ -53,12 +53,12 @@ def weigh(supervisor: int, port: int) -> tuple[float, float]:
     :raises Failed: see ``kill_often``.
     """
     _serve_all(port)
-    resident, own = zip(*map(memory_alone, _workers(supervisor)), strict=True)
+    resident, own = zip(*map(memory_alone, workers_of(supervisor)), strict=True)
     return max(resident) / MIB, max(own) / MIB
 
 
-def _workers(supervisor: int) -> list[int]:
-    """Give the workers: all children but the oldest, which forks them."""
+def workers_of(supervisor: int) -> list[int]:
+    """Give the process ids of the workers: all children but the oldest, which forks them."""
     children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
     workers = sorted(map(int, children), key=_start)[1:]
     if not workers:

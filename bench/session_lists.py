@@ -31,7 +31,7 @@ _FIRST = 200
 _PAUSE = 0.1
 """Seconds between two lists, so that visitors meet the balancer with and without one."""
 
-_CONFIG = """
+CONFIG = """
 workers = {workers}
 shutdown_grace = "1s"
 [admin]
@@ -43,6 +43,7 @@ pool = "web"
 balance = "round_robin"
 backends = [{backends}]
 """
+"""Of a balancer with an admin side, and nothing else that is to be measured."""
 
 
 @frozen
@@ -70,7 +71,7 @@ def list_often(folder: Path, backends: tuple[int, ...], workers: int, patience: 
     port, admin = free_port(), free_port()
     file = folder / "tcpbalance.toml"
     addresses = ", ".join(f'"{HOST}:{backend}"' for backend in backends)
-    file.write_text(_CONFIG.format(workers=workers, host=HOST, admin=admin, port=port, backends=addresses))
+    file.write_text(CONFIG.format(workers=workers, host=HOST, admin=admin, port=port, backends=addresses))
     command = [sys.executable, "-m", "tcpbalance", "run", f"{file}"]
     holds = [sys.executable, "-m", "bench.clients.idle", f"{port}", f"{_FIRST}", f"{SESSIONS - _FIRST}"]
     visits = [sys.executable, "-m", "bench.clients.visitors", f"{port}"]

@@ -24,6 +24,17 @@ def cpu(pid: int) -> int:
     return _sum(_cpu, pid)
 
 
+def cpu_alone(pid: int) -> int:
+    """Give the processor time of one process, without its children, in nanoseconds.
+
+    :raises Failed: when it is gone.
+    """
+    try:
+        return _cpu(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        raise Failed("the process is gone") from None
+
+
 def memory(pid: int) -> int:
     """Give the resident memory of a process and its children, in bytes.
 

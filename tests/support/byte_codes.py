@@ -171,6 +171,8 @@ class Stage:
     :param native: whether on the native data path.
     :param queue: of the pool.
     :param frontend: further arguments of the frontend.
+    :ivar stats: the counters of the frontend.
+    :ivar backend: the backend.
     """
 
     def __init__(self, *, native: bool = True, queue: int = 0, **frontend: Any) -> None:
@@ -179,26 +181,27 @@ class Stage:
         socket_connector._known_target_of.cache_clear()
         self._kernel = kernel = MemoryKernel(native=native)
         seconds = kernel.clock.seconds
+        self.backend = Backend("10.0.0.1:80", max_connections=100 if queue else None)
         pool = Pool(
             "pool",
-            [Backend("10.0.0.1:80", max_connections=100 if queue else None)],
+            [self.backend],
             clock=seconds,
             rng=Random(1),
             balance=RoundRobin,
             affinity=AffinityConfig(),
             queue=queue,
         )
-        kernel.serve(
-            FrontendFactory(
-                kernel.reactor,
-                pool,
-                on_record=self.records.append,
-                connector=kernel.connector,
-                clock=seconds,
-                wall_clock=seconds,
-                **frontend,
-            )
+        factory = FrontendFactory(
+            kernel.reactor,
+            pool,
+            on_record=self.records.append,
+            connector=kernel.connector,
+            clock=seconds,
+            wall_clock=seconds,
+            **frontend,
         )
+        self.stats = factory.stats
+        kernel.serve(factory)
 
     def connection(self, further: int = 0, header: bytes = b"") -> None:
         """Play one connection: requests and their answers, with the last of which the backend ends it.
