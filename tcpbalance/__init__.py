@@ -72,6 +72,7 @@ __all__ = [
     "RequestRecord",
     "ResolverConfig",
     "ResponseHeadersConfig",
+    "RouteAccessConfig",
     "ServerTls",
     "SessionRecord",
     "SettingError",

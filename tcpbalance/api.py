@@ -31,6 +31,7 @@ from tcpbalance.config.routes import HttpRouteConfig as HttpRouteConfig
 from tcpbalance.config.routes import RedirectConfig as RedirectConfig
 from tcpbalance.config.routes import RequestHeadersConfig as RequestHeadersConfig
 from tcpbalance.config.routes import ResponseHeadersConfig as ResponseHeadersConfig
+from tcpbalance.config.routes import RouteAccessConfig as RouteAccessConfig
 from tcpbalance.config.statuses import StatusSet as StatusSet
 from tcpbalance.config.tls import CertificateConfig as CertificateConfig
 from tcpbalance.config.tls import FrontendTlsConfig as FrontendTlsConfig

@@ -24,6 +24,7 @@ from tcpbalance.config.routes import (
     RedirectConfig,
     RequestHeadersConfig,
     ResponseHeadersConfig,
+    RouteAccessConfig,
 )
 from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsConfig
 
@@ -172,6 +173,7 @@ EFFECTS: Mapping[type, Mapping[str, Effect]] = {
         "paths": _NEW_REQUESTS,
         "methods": _NEW_REQUESTS,
         "headers": _NEW_REQUESTS,
+        "access": _NEW_REQUESTS,
         "pool": _NEW_REQUESTS,
         "pools": _NEW_REQUESTS,
         "pools_by": _NEW_REQUESTS,
@@ -185,6 +187,10 @@ EFFECTS: Mapping[type, Mapping[str, Effect]] = {
         "response_timeout": _NEW_REQUESTS,
         "body_size": _NEW_REQUESTS,
         "upgrade": _NEW_REQUESTS,
+    },
+    RouteAccessConfig: {
+        "allow": _NEW_REQUESTS,
+        "deny": _NEW_REQUESTS,
     },
     CookieConfig: {
         "name": _NEW_REQUESTS,

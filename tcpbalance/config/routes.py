@@ -10,6 +10,7 @@ from attrs import converters, field, frozen
 from attrs.validators import optional
 
 from tcpbalance.config import checks, plain
+from tcpbalance.config.addresses import Network
 from tcpbalance.config.cookies import CookieConfig
 from tcpbalance.config.errors import InvalidValue
 from tcpbalance.config.http_values import FieldName, FieldValue, MethodName, PagePath, UpgradeName
@@ -213,6 +214,36 @@ class AnswerConfig:
     )
 
 
+@frozen(kw_only=True, field_transformer=strict)
+class RouteAccessConfig:
+    """`access` of a route: which clients may send its requests, by their address.
+
+    Behind a proxy in `forwarded.trust`, that is the address of the client that it reports.
+    """
+
+    allow: tuple[Network, ...] = field(
+        default=(),
+        converter=plain.networks,
+        metadata=doc(
+            "Networks whose clients are served; all others get 403. An empty list serves all clients.",
+            default="all clients",
+        ),
+    )
+    deny: tuple[Network, ...] = field(
+        default=(),
+        converter=plain.networks,
+        metadata=doc(
+            "Networks whose clients get 403. `deny` takes precedence over `allow`.",
+            default="none",
+        ),
+    )
+
+
+def _any_network(_: object, key: attrs.Attribute[Any], access: Any) -> None:
+    if access is not None and not access.allow and not access.deny:
+        raise InvalidValue(key.name, f"has no effect without {choices(('allow', 'deny'))}")
+
+
 def _needs_backends(route: Any, key: attrs.Attribute[Any], value: object) -> None:
     """Refuse a key that only counts for what backends do."""
     if value in ((), None):
@@ -341,6 +372,11 @@ class HttpRouteConfig:
             example='{ "X-Canary" = "1" }',
         )
         | {"shown": _hide_values},
+    )
+    access: RouteAccessConfig | None = field(
+        default=None,
+        validator=_any_network,
+        metadata=doc("Which clients may send these requests. The others get 403.", default="all clients"),
     )
     pool: str | None = field(
         default=None,

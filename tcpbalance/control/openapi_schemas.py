@@ -123,6 +123,7 @@ _REACHES = {"enum": ["connects", "queued", "queue_full", "no_backend"]}
 
 _ANSWERED_HERE = (
     "bad_request",
+    "request_refused",
     "rate_limited",
     "max_requests",
     "answered_here",

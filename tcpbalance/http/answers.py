@@ -13,6 +13,7 @@ from tcpbalance.wire.http.status import reason as reason_phrase
 
 STATUS_OF: Mapping[EndReason, int] = {
     EndReason.BAD_REQUEST: 400,
+    EndReason.REQUEST_REFUSED: 403,
     EndReason.NO_ROUTE: 404,
     EndReason.HEAD_TIMEOUT: 408,
     EndReason.BODY_TIMEOUT: 408,

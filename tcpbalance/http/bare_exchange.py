@@ -48,7 +48,7 @@ class BareExchange(Exchange):
         except BadRequest:
             return super().begin(head, rest)
         route = context.routes.match(authority.host, path, b"GET", head)
-        if route is None or (route.pool is None and route.pools is None):
+        if route is None or not route.is_plain:
             return super().begin(head, rest)
         self.head = head
         self.target = RequestTarget(ORIGIN, authority, head.target, path)

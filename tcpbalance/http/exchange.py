@@ -61,6 +61,7 @@ from tcpbalance.http.response import Response
 from tcpbalance.http.routes import Route
 from tcpbalance.http.routing import (
     TUNNEL_ROUTE,
+    check_access,
     check_limits,
     check_size,
     find_route,
@@ -311,11 +312,13 @@ class Exchange:
 
         :raises RequestRefused: there are as many as there may be, or its client sends them too fast.
         """
-        session, context = self.session, self.context
-        client = session.reported_client(head, context)
-        packed = packed_client(client) if client.trusted else session.packed
-        check_limits(limits, packed, context.dry_run, session)
+        check_limits(limits, self._reported(head), self.context.dry_run, self.session)
         self._limits = limits
+
+    def _reported(self, head: RequestHead) -> bytes | None:
+        """Give the packed address of the client, which a trusted proxy may report; None where it has none."""
+        client = self.session.reported_client(head, self.context)
+        return packed_client(client) if client.trusted else self.session.packed
 
     def _follow_route(self, head: RequestHead, target: RequestTarget) -> None:
         """Find out what becomes of the request, and begin with it.
@@ -326,7 +329,10 @@ class Exchange:
         route = self.route = find_route(context, head, target, self.session.preread)
         if route is None:
             self._answer(EndReason.NO_ROUTE)
-        elif route.pool is None and route.pools is None:
+            return
+        if route.access is not None:
+            check_access(route.access, self._reported(head))
+        if route.pool is None and route.pools is None:
             if route is TUNNEL_ROUTE:
                 self._open_tunnel(head, target)
                 return

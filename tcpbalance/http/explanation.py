@@ -20,7 +20,14 @@ from tcpbalance.http.refusals import RequestRefused
 from tcpbalance.http.reported import SEND_REQUEST_ID, given_request_id, packed_client, reported
 from tcpbalance.http.request_limits import RequestAnswer
 from tcpbalance.http.routes import Route
-from tcpbalance.http.routing import TUNNEL_ROUTE, check_size, find_route, fixed_answer, offered_protocols
+from tcpbalance.http.routing import (
+    TUNNEL_ROUTE,
+    check_access,
+    check_size,
+    find_route,
+    fixed_answer,
+    offered_protocols,
+)
 from tcpbalance.http.upload import Upload
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
@@ -186,6 +193,8 @@ def _routed(
             return _tunnel(read, peer)
         if route is None:
             return ExplainedRequest(reason=EndReason.NO_ROUTE, status=STATUS_OF[EndReason.NO_ROUTE])
+        if route.access is not None:
+            check_access(route.access, packed)
         if route.pool is None and route.pools is None:
             answer = fixed_answer(route, target)
             return ExplainedRequest(

@@ -12,8 +12,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
+from tcpbalance.admission.access import Access
 from tcpbalance.config.cookies import CookieConfig
 from tcpbalance.config.route_values import PathPattern, RedirectTarget
 from tcpbalance.config.routes import WEBSOCKET, HttpRouteConfig, Rank
@@ -97,6 +98,7 @@ class Route:
     """Which requests, and what becomes of them: one of ``pool``, ``pools``, ``redirect`` and ``answer``.
 
     :param name: for logs; None for what takes the requests that no route of the configuration takes.
+    :param access: which clients may send them; None for all.
     :param pool: serves them.
     :param pools: of which each serves some of their clients.
     :param pools_cookie: by which these clients are known; None for by their addresses.
@@ -111,9 +113,11 @@ class Route:
     :param upgrade: protocols that connections may switch to, in lower case.
     :param methods: with which it takes requests; none for any.
     :param headers: which requests must have: each with its name in lower case, and its value or None for any.
+    :ivar is_plain: whether all its requests go to backends, whichever client has sent them.
     """
 
     name: str | None = None
+    access: Access | None = None
     pool: Pool | None = None
     pools: WeightedPools | None = None
     pools_cookie: PoolsCookie | None = None
@@ -128,6 +132,11 @@ class Route:
     upgrade: frozenset[str] = frozenset({WEBSOCKET})
     methods: frozenset[bytes] = frozenset()
     headers: tuple[tuple[bytes, bytes | None], ...] = ()
+    is_plain: bool = field(init=False)
+
+    @is_plain.default
+    def _needs_no_further_look(self) -> bool:
+        return self.access is None and (self.pool is not None or self.pools is not None)
 
     @property
     def all_pools(self) -> tuple[Pool, ...]:

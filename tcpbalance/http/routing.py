@@ -6,6 +6,7 @@ import math
 
 from attrs import frozen
 
+from tcpbalance.admission.access import Access
 from tcpbalance.http.context import HttpContext
 from tcpbalance.http.pages import Page
 from tcpbalance.http.refusals import RequestRefused, too_large
@@ -132,6 +133,18 @@ def check_limits(
         raise RequestRefused(503, "", reason=refusal)
     if would_refuse is not None and dry_run is not None:
         dry_run.would_limit(session, _LIMITS[would_refuse])
+
+
+def check_access(access: Access, client: bytes | None) -> None:
+    """Refuse a client that may not send the requests of a route.
+
+    :param access: of the route.
+    :param client: its packed address.
+    :raises RequestRefused: see above.
+    """
+    refusal = access.refusal(client)
+    if refusal is not None:
+        raise RequestRefused(403, refusal.word, reason=EndReason.REQUEST_REFUSED)
 
 
 def check_size(route: Route, framing: Framing, upload: Upload) -> None:

@@ -9,6 +9,7 @@ from typing import Self
 import attrs
 from attrs import field, frozen
 
+from tcpbalance.admission.access import Access
 from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.connect import ConnectConfig
@@ -18,7 +19,13 @@ from tcpbalance.config.frontends import FrontendConfig, pools_of
 from tcpbalance.config.http import ForwardedConfig, ForwardedFamily, ForwardedField, HttpConfig
 from tcpbalance.config.http_rules import mistakes_for_http
 from tcpbalance.config.http_values import PagePath, StatusRange
-from tcpbalance.config.routes import ANY_VALUE, HttpRouteConfig, RequestHeadersConfig, ResponseHeadersConfig
+from tcpbalance.config.routes import (
+    ANY_VALUE,
+    HttpRouteConfig,
+    RequestHeadersConfig,
+    ResponseHeadersConfig,
+    RouteAccessConfig,
+)
 from tcpbalance.errors import SettingError
 from tcpbalance.http.connect.settings import ConnectSettings
 from tcpbalance.http.pages import Page, PageReader
@@ -172,6 +179,7 @@ def _route(
     page = None if answer is None or answer.file is None else reader.read(answer.file)
     return Route(
         name=table.name or place,
+        access=_access(table.access),
         pool=pool,
         pools=several,
         mirror=None if table.mirror is None else pools[table.mirror],
@@ -189,6 +197,13 @@ def _route(
         methods=frozenset(method.encode("ascii") for method in table.methods),
         headers=tuple(_condition(name, value) for name, value in table.headers.items()),
     )
+
+
+def _access(table: RouteAccessConfig | None) -> Access | None:
+    if table is None:
+        return None
+    allow, deny = (NetworkSet(each.network for each in networks) for networks in (table.allow, table.deny))
+    return Access(allow, deny)
 
 
 def _condition(name: str, value: str) -> tuple[bytes, bytes | None]:

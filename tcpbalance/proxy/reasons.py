@@ -61,6 +61,12 @@ class EndReason(enum.Enum):
         _FIN,
         "no route matches the client's server name, or the request, and the frontend has no default pool",
     )
+    REQUEST_REFUSED = (
+        "request_refused",
+        "balancer",
+        _FIN,
+        "the access list of the request's route refused its client",
+    )
     RATE_LIMITED = (
         "rate_limited",
         "balancer",

@@ -26,6 +26,7 @@ FULL = "max_sessions"
 """Why no clients are accepted while as many sessions are open as may be."""
 
 _WARNED_OF = (
+    EndReason.REQUEST_REFUSED,
     EndReason.RATE_LIMITED,
     EndReason.MAX_REQUESTS,
     EndReason.NO_BACKEND,

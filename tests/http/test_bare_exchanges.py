@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from support.http_scene import GET, HELLO, HTTP_SCENES, ONE, TWO, HttpScene, only_for
 from support.network import no_logged_failure
+from tcpbalance.admission.access import Access
 from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.config.cookies import AffinityCookieConfig
 from tcpbalance.config.outlier import OutlierConfig
@@ -49,6 +50,7 @@ REQUEST = {
         b"X: y",
         b"Host: gone.example",
         b"Host: copied.example",
+        b"Host: office.example",
     ],
     "field": [
         *[b"Connection: keep-alive", b"Connection: Keep-Alive", b"Connection: close", b"Connection: a, x-a"],
@@ -140,6 +142,10 @@ def _routes(pool: Any) -> list[Any]:
         (only_for(paths=("/api/*",)), edited),
         (only_for(hosts=("a",), methods=("GET",)), Route(name="a", pool=pool)),
         (only_for(headers={"x-a": "1"}), Route(name="header", pool=pool)),
+        (
+            only_for(hosts=("office.example",)),
+            Route(name="office", pool=pool, access=Access(deny=NetworkSet([ip_network("198.51.100.0/24")]))),
+        ),
         (
             only_for(hosts=("copied.example",)),
             Route(name="copied", pools=WeightedPools({pool: 1}), mirror=pool),

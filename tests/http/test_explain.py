@@ -16,6 +16,7 @@ from twisted.logger import capturedLogs
 from support.http_scene import HELLO, ONE, TWO, HttpScene, only_for
 from support.network import no_logged_failure
 from support.whole_state import state_of
+from tcpbalance.admission.access import Access
 from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.config.addresses import Network
 from tcpbalance.config.cookies import CookieConfig
@@ -44,6 +45,7 @@ MakeScene = Callable[..., HttpScene]
 
 PROXY, CLIENTS = "10.1.0.1", [f"198.51.100.{host}" for host in range(1, 4)]
 SECRET = b"swordfish"
+OFFICE = NetworkSet([Network.parse(CLIENTS[1]).network, Network.parse("203.0.113.9").network])
 OTHER = "10.0.0.9:80"
 
 REQUESTS = [
@@ -53,6 +55,7 @@ REQUESTS = [
     "GET http://www.example.com/old/page",
     "GET http://www.example.com/gone",
     "GET http://shared.example.com/",
+    "GET http://office.example.com/",
     "GET http://www.example.com/api/%2e%2e/x",
     "GET http://other.example/",
     "OPTIONS http://www.example.com",
@@ -116,6 +119,7 @@ class Routed:
                 paths=["/old/*"],
             ),
             route(Route(name="gone", answer=FixedAnswer(410, None)), paths=["/gone"]),
+            route(Route(name="office", pool=pool, access=Access(allow=OFFICE)), hosts=["office.example.com"]),
             route(
                 Route(
                     name="shared",

@@ -456,6 +456,18 @@ _ENDINGS = (
             route('upgrade = [""]'),
             f'6: {_ROUTE}upgrade[0]: must be a protocol such as "websocket", got ""',
         ),
+        (
+            route('access = { allow = ["10.0.0.0/33"] }'),
+            (
+                f'6: {_ROUTE}access.allow[0]: must be a network such as "10.0.0.0/8" or "2001:db8::/32", got '
+                '"10.0.0.0/33"'
+            ),
+        ),
+        (route("access = {}"), f'6: {_ROUTE}access: has no effect without "allow" or "deny"'),
+        (
+            route('access = { deny = ["10.0.0.1"], deny_file = "a" }'),
+            f'6: {_ROUTE}access.deny_file: unknown key, did you mean "deny"?',
+        ),
         (route('response_timeout = "0s"'), f"6: {_ROUTE}response_timeout: must be longer than 0s, got 0s"),
         (
             route('answer = { status = 404 }\nresponse_timeout = "1s"'),

@@ -38,6 +38,7 @@ from tcpbalance.config.routes import (
     RedirectConfig,
     RequestHeadersConfig,
     ResponseHeadersConfig,
+    RouteAccessConfig,
 )
 from tcpbalance.config.shown import shown_config
 from tcpbalance.control.in_pieces import at_once
@@ -80,6 +81,7 @@ hosts = ["WWW.example.com.", "*.example.com", "b\u00fccher.example", "192.0.2.1"
 paths = ["/api/*", "/caf%c3%a9", "/%7Ea"]
 methods = ["GET", "PURGE"]
 headers = { X-Canary = "1", X-Key = "hunter2" }
+access = { allow = ["10.0.0.0/8"], deny = ["10.9.9.9"] }
 pool = "api"
 request_headers = { set = { X-Env = "prod", Authorization = "hunter2" }, remove = ["X-Debug"] }
 response_headers = { set = { Strict-Transport-Security = "max-age=1" }, remove = ["X-Powered-By"] }
@@ -181,6 +183,7 @@ def test_everything(everything: Config, folder: Path) -> None:
                         paths=["/api/*", "/caf%C3%A9", "/~a"],
                         methods=["GET", "PURGE"],
                         headers={"X-Canary": "1", "X-Key": "hunter2"},
+                        access=RouteAccessConfig(allow=["10.0.0.0/8"], deny=["10.9.9.9"]),
                         pool="api",
                         request_headers=RequestHeadersConfig(
                             set={"X-Env": "prod", "Authorization": "hunter2"}, remove=["X-Debug"]
@@ -461,7 +464,7 @@ def test_a_file_that_cannot_be_read_is_a_mistake_at_its_key(folder: Path) -> Non
         read_config(folder / "tcpbalance.toml")
     assert [str(problem).removeprefix(f"{folder}/tcpbalance.toml:") for problem in caught.value.problems] == [
         f"5: frontends.web.error_pages.404: {page} is larger than 1 MiB, leave large files to a backend",
-        f"43: frontends.web.routes[2].answer.file: cannot read {folder}/gone.txt: no such file or directory",
+        f"44: frontends.web.routes[2].answer.file: cannot read {folder}/gone.txt: no such file or directory",
     ]
 
 
