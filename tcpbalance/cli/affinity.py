@@ -74,9 +74,9 @@ def affinity_lines(found: Sequence[Mapping[str, Any]], width: int | None, paint:
 
     columns = [
         Column("CLIENT"),
-        Column("POOL", shrinks_to=8),
-        Column("BACKEND", shrinks_to=8),
-        Column("NOW AT", optional=1, shrinks_to=8),
+        Column("POOL", shrinks_to=12),
+        Column("BACKEND", shrinks_to=12),
+        Column("NOW AT", optional=1, shrinks_to=12),
         Column("REMEMBERED FOR", right=True),
     ]
     rows = [

@@ -99,9 +99,10 @@ def _ready(arguments: argparse.Namespace) -> int:
 def _set(client: AdminClient, name: str, wanted: Mapping[str, object]) -> NamedBackend:
     """Set the state of a backend, and say what it is now."""
     from tcpbalance.cli.status_table import state_text
+    from tcpbalance.cli.terminal import say
 
     named, answer = _change(client, name, wanted)
-    print(f"{named}: {state_text(answer)}, {_sessions_now(client, named)} ({answer['lasts']})", flush=True)
+    say(f"{named}: {state_text(answer)}, {_sessions_now(client, named)} ({answer['lasts']})")
     return named
 
 
@@ -116,8 +117,10 @@ def _sessions_now(client: AdminClient, named: NamedBackend) -> str:
 
 
 def _weight(arguments: argparse.Namespace) -> int:
+    from tcpbalance.cli.terminal import say
+
     named, answer = _change(client_of(arguments), arguments.backend, {"weight": arguments.weight})
-    print(f"{named}: weight {answer['weight']} ({answer['lasts']})")
+    say(f"{named}: weight {answer['weight']} ({answer['lasts']})")
     return 0
 
 
@@ -157,7 +160,11 @@ def _wait(client: AdminClient, named: NamedBackend) -> None:
 
 def _show_progress(text: str) -> None:
     if sys.stdout.isatty():
-        print(f"\r{text}\x1b[K", end="", flush=True)
+        from tcpbalance.cli.table import shortened
+        from tcpbalance.cli.terminal import terminal_size
+
+        # A line that goes on below could not be drawn over.
+        print(f"\r{shortened(text, terminal_size().columns - 1)}\x1b[K", end="", flush=True)
     else:
         print(text, flush=True)
 

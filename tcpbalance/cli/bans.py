@@ -78,17 +78,21 @@ def _add(client: AdminClient, arguments: argparse.Namespace) -> None:
         "for": arguments.time,
         "replace": arguments.replace,
     }
+    from tcpbalance.cli.terminal import say
+
     ban = client.change("POST", "bans", content=wanted)
     ends: dict[str, list[str]] = {}
     for its in ban["bans"]:
         ends.setdefault(its["until"], []).append(its["frontend"])
     for until, frontends in ends.items():
-        print(f"{ban['client']}: banned at {', '.join(frontends)} until {until}")
+        say(f"{ban['client']}: banned at {', '.join(frontends)} until {until}")
 
 
 def _lift(client: AdminClient, arguments: argparse.Namespace) -> None:
+    from tcpbalance.cli.terminal import say
+
     lifted = client.change("DELETE", "bans", arguments.lift, frontend=arguments.frontend, by=arguments.by)
-    print(f"{lifted['client']}: no longer banned at {', '.join(lifted['frontends'])}")
+    say(f"{lifted['client']}: no longer banned at {', '.join(lifted['frontends'])}")
 
 
 def _show(client: AdminClient, arguments: argparse.Namespace) -> None:
@@ -117,7 +121,7 @@ def ban_lines(bans: Sequence[Mapping[str, Any]], width: int | None, paint: Paint
 
     columns = [
         Column("CLIENT"),
-        Column("FRONTEND", shrinks_to=8),
+        Column("FRONTEND", shrinks_to=12),
         Column("BY", optional=2),
         Column("LEFT", right=True),
         Column("UNTIL", optional=1),

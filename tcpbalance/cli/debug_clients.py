@@ -21,6 +21,8 @@ def add_debug_clients(commands: Commands) -> None:
 
 
 def _debug_clients(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    from tcpbalance.cli.terminal import say
+
     networks: list[str] = arguments.networks
     if networks and arguments.none:
         parser.error("give networks, or --none")
@@ -30,5 +32,5 @@ def _debug_clients(arguments: argparse.Namespace, parser: argparse.ArgumentParse
         lasts = f" ({answer['lasts']})"
     else:
         answer = client.get("debug_clients")
-    print(f"{', '.join(answer['debug_clients']) or 'no clients'}{lasts}")
+    say(f"{', '.join(answer['debug_clients']) or 'no clients'}{lasts}")
     return 0

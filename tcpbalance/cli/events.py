@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tcpbalance.cli.admin_options import add_admin_command, client_of
 from tcpbalance.cli.command_parser import Commands
-from tcpbalance.cli.table import BAD, GOOD, STRONG, WARNING, Paint
+from tcpbalance.cli.table import BAD, GOOD, STRONG, WARNING, Paint, wrapped_lines
 
 if TYPE_CHECKING:
     from tcpbalance.cli.admin_client import AdminClient
@@ -44,10 +44,10 @@ def _events(arguments: argparse.Namespace) -> int:
     import json
     from functools import partial
 
-    from tcpbalance.cli.terminal import paint_of_output
+    from tcpbalance.cli.terminal import paint_of_output, table_width
 
     client = client_of(arguments)
-    word: Word = json.dumps if arguments.json else partial(event_line, paint_of_output())
+    word: Word = json.dumps if arguments.json else partial(event_text, paint_of_output(), table_width())
     answer = client.get("events")
     for event in answer["events"]:
         print(word(event))
@@ -70,16 +70,22 @@ def _follow(client: AdminClient, since: int, word: Word) -> None:
             print(word(event), flush=True)
 
 
-def event_line(paint: Paint, event: Mapping[str, Any]) -> str:
-    """Word an event in one line."""
+def event_text(paint: Paint, width: int | None, event: Mapping[str, Any]) -> str:
+    """Word an event.
+
+    :param width: of its lines; None for one line.
+    """
     from tcpbalance.config.messages import one_line
 
     kind = event["kind"]
     subjects = [f"{name} {event[name]}" for name in _SUBJECTS if event.get(name) is not None]
     more = [
-        f"{name} {value}"
+        # A client of a unix socket has no address of its own.
+        "by the unix socket" if (name, value) == ("by", "unix:") else f"{name} {value}"
         for name, value in event.items()
         if name not in ("number", "time", "kind", *_SUBJECTS) and value not in ("", None)
     ]
     text = one_line(", ".join([*subjects, *more]), 1000)
-    return f"{event['time']}  {paint(kind.replace('_', ' '), _STYLES.get(kind, STRONG))}  {text}"
+    words = kind.replace("_", " ")
+    lines = wrapped_lines([f"{event['time']}  {words}  {text}"], width)
+    return "\n".join(lines).replace(words, paint(words, _STYLES.get(kind, STRONG)), 1)

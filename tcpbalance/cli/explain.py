@@ -88,6 +88,8 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 def explain_lines(answer: Mapping[str, Any], width: int | None, paint: Paint) -> list[str]:
     """Word an answer, with a table of the backends."""
+    from tcpbalance.cli.table import wrapped_lines
+
     lines = [
         _outcome_line(answer),
         f"accepted by {_by(answer)}{_waits_for(answer)}",
@@ -98,13 +100,13 @@ def explain_lines(answer: Mapping[str, Any], width: int | None, paint: Paint) ->
     lines += _request_lines(answer)
     pool = answer["pool"]
     if pool is None:
-        return lines
+        return wrapped_lines(lines, width)
     route = f", by the route {answer['route']}" if answer["route"] else ""
     others = "requests that no route takes go to " if answer["outcome"] == "requests" else ""
     lines.append(f"{others}pool {pool['name']}{route}: {pool['by'] or 'it has no backends'}")
     if not pool["exact"]:
         lines.append("the order of the backends is not known beforehand; these are possible")
-    lines += ["", *_backend_lines(pool, width, paint)]
+    lines = [*wrapped_lines(lines, width), "", *_backend_lines(pool, width, paint)]
     sent = answer["request"] and answer["request"]["sent"]
     return [*lines, "", "the first backend gets", *(f"  {line}" for line in sent)] if sent else lines
 
@@ -199,10 +201,10 @@ def _backend_lines(pool: Mapping[str, Any], width: int | None, paint: Paint) -> 
 
     columns = [
         Column("TRY", right=True),
-        Column("BACKEND", shrinks_to=8),
-        Column("ADDRESS", optional=2, shrinks_to=12),
+        Column("BACKEND", shrinks_to=12),
+        Column("ADDRESS", optional=2),
         Column("OPEN", right=True, optional=1),
-        Column("WHY", shrinks_to=10),
+        Column("WHY", shrinks_to=20),
     ]
     numbered = [(str(number), GOOD, it) for number, it in enumerate(pool["candidates"], start=1)]
     skipped = [("-", FAINT, it) for it in pool["skipped"]]

@@ -31,6 +31,7 @@ def add_plan(commands: Commands) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    from tcpbalance.cli.terminal import say
     from tcpbalance.config.errors import Problem, Severity
     from tcpbalance.config_reader import read_config
 
@@ -45,7 +46,7 @@ def _check(arguments: argparse.Namespace) -> int:
     if any(problem.severity is Severity.ERROR for problem in problems):
         return 1
     counts = f"{_count(config.frontends, 'frontend')}, {_count(config.pools, 'pool')}"
-    print(f"{arguments.file}: ok, {counts}")
+    say(f"{arguments.file}: ok, {counts}")
     return 0
 
 
@@ -66,6 +67,7 @@ def _plan_of_reload(arguments: argparse.Namespace) -> int:
 
 
 def _plan_of_files(arguments: argparse.Namespace) -> int:
+    from tcpbalance.cli.terminal import say
     from tcpbalance.config.difference import difference
     from tcpbalance.config.plan import plan_document, plan_lines
     from tcpbalance.config_reader import read_config
@@ -83,7 +85,7 @@ def _plan_of_files(arguments: argparse.Namespace) -> int:
 
         print(json.dumps(plan_document(found), indent=2))
     else:
-        print("\n".join(plan_lines(found)))
+        say(*plan_lines(found))
     return 2 if found else 0
 
 

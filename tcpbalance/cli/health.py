@@ -27,7 +27,7 @@ def add_health(commands: Commands) -> None:
 
 def _health(arguments: argparse.Namespace) -> int:
     from tcpbalance.cli.backend_names import find_named
-    from tcpbalance.cli.terminal import paint_of_output, show, table_width
+    from tcpbalance.cli.terminal import paint_of_output, say, show, table_width
 
     client = client_of(arguments)
     named = find_named(client.get("pools", counters="false")["pools"], arguments.backend)
@@ -39,11 +39,11 @@ def _health(arguments: argparse.Namespace) -> int:
         return 0
     cause = named.found["cause"]
     state = f"{named.found['state']}{f': {cause}' if cause else ''}"
-    show([f"{named} ({named.found['address']}) is {state}"])
+    say(f"{named} ({named.found['address']}) is {state}")
     if answer["checks"]:
         show(["", *check_lines(answer["checks"], table_width(), paint_of_output())])
     else:
-        print("It was not checked yet, or is not checked at all.")
+        say("It was not checked yet, or is not checked at all.")
     return 0
 
 
@@ -61,5 +61,5 @@ def check_lines(checks: Sequence[Mapping[str, Any]], width: int | None, paint: P
         ]
         for check in checks
     ]
-    columns = [Column("TIME"), Column("RESULT"), Column("TOOK", right=True), Column("CAUSE", shrinks_to=5)]
+    columns = [Column("TIME"), Column("RESULT"), Column("TOOK", right=True), Column("CAUSE", shrinks_to=12)]
     return table_lines(columns, rows, width, paint)

@@ -65,11 +65,12 @@ def _sessions(arguments: argparse.Namespace, parser: argparse.ArgumentParser) ->
 
 
 def _end(client: AdminClient, session: str) -> None:
+    from tcpbalance.cli.terminal import say
     from tcpbalance.config.messages import one_line
 
     ended = client.change("DELETE", "sessions", session)
     backend = f", backend {ended['pool']}/{ended['backend']}" if ended["backend"] else ""
-    print(one_line(f"{ended['id']}: ended, client {ended['client']}, frontend {ended['frontend']}{backend}"))
+    say(one_line(f"{ended['id']}: ended, client {ended['client']}, frontend {ended['frontend']}{backend}"))
 
 
 def session_lines(found: Sequence[Mapping[str, Any]], width: int | None, paint: Paint) -> list[str]:
@@ -78,9 +79,9 @@ def session_lines(found: Sequence[Mapping[str, Any]], width: int | None, paint: 
 
     columns = [
         Column("ID"),
-        Column("CLIENT", shrinks_to=15),
-        Column("FRONTEND", optional=4, shrinks_to=8),
-        Column("BACKEND", shrinks_to=8),
+        Column("CLIENT", shrinks_to=21),
+        Column("FRONTEND", optional=4),
+        Column("BACKEND", shrinks_to=12),
         Column("STATE", optional=5),
         Column("AGE", right=True),
         Column("IDLE", right=True, optional=1),

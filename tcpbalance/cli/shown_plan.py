@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tcpbalance.cli.terminal import say
 from tcpbalance.config.messages import value_text
 from tcpbalance.config.plan import MAX_LISTED
 
@@ -19,7 +20,7 @@ def show_plan(answer: Mapping[str, Any], *, as_json: bool) -> None:
         print(json.dumps(answer["plan"], indent=2))
     else:
         plan = answer["plan"]
-        print("\n".join([*change_lines(plan), answer["summary"], *_run_time_lines(plan["run_time"])]))
+        say(*change_lines(plan), answer["summary"], *_run_time_lines(plan["run_time"]))
 
 
 def has_changes(plan: Mapping[str, Any]) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from textwrap import wrap
 from typing import Any
 
 from tcpbalance.cli.amounts import byte_rate_text, bytes_text, rate_text, time_text
@@ -18,8 +17,8 @@ from tcpbalance.cli.table import (
     Column,
     Paint,
     plain_text,
-    shortened,
     table_lines,
+    wrapped_lines,
 )
 from tcpbalance.config.messages import one_line
 
@@ -125,7 +124,7 @@ def _head(status: Mapping[str, Any], where: str, now: float, width: int | None) 
             lines.append(fact)
         else:
             lines[-1] = longer
-    return lines
+    return wrapped_lines(lines, width)
 
 
 def _refused_file(error: Mapping[str, Any] | None, width: int | None, paint: Paint) -> list[str]:
@@ -134,8 +133,7 @@ def _refused_file(error: Mapping[str, Any] | None, width: int | None, paint: Pai
         return []
     first, *_ = error["message"].splitlines()
     text = one_line(f"the configuration file was changed and cannot be used: {first}")
-    lines = [text] if width is None else [shortened(line, width) for line in wrap(text, width)]
-    return [paint(line, BAD) for line in lines]
+    return [paint(line, BAD) for line in wrapped_lines([text], width)]
 
 
 def _frontend_row(frontend: Described, rates: Rates) -> list[Cell]:

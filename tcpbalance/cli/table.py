@@ -1,8 +1,11 @@
-"""Tables of text that fit a width: columns that matter less are left out, and long texts are shortened."""
+"""Tables of text that fit a width: columns that matter less are left out, and long texts go on below.
+
+Where that is not enough, each row is drawn in lines of its own, with the titles before its values.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 from unicodedata import combining, east_asian_width
 
@@ -11,7 +14,12 @@ from tcpbalance.config.messages import one_line
 GAP = 2
 """Spaces between columns."""
 
-MAX_CELL = 120
+INDENT = "  "
+"""Of what goes on below."""
+
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+
+MAX_CELL = 300
 """Characters."""
 
 GOOD, WARNING, BAD, STRONG, FAINT = "32", "33", "31", "1", "2"
@@ -35,7 +43,7 @@ class Column(NamedTuple):
     :ivar title: in capitals.
     :ivar right: whether its values stand at the right.
     :ivar optional: left out where the width is short, those with a higher number first; 0 for never.
-    :ivar shrinks_to: to how many characters it may be shortened; 0 for never.
+    :ivar shrinks_to: how narrow it may become, in characters; 0 for as wide as its values.
     """
 
     title: str
@@ -61,7 +69,7 @@ def coloured(text: str, style: str) -> str:
 def table_lines(
     columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int | None, paint: Paint = plain_text
 ) -> list[str]:
-    """Draw a table.
+    """Draw a table, in which nothing is shortened.
 
     :param rows: each with a cell a column.
     :param width: in characters; None for as wide as it is.
@@ -70,8 +78,12 @@ def table_lines(
     titles = [Cell(column.title, FAINT) for column in columns]
     lines = [titles, *cells]
     widths = fitting_widths(columns, lines, width)
+    if width is not None and sum(widths.values()) + GAP * (len(widths) - 1) > width:
+        return [line for row in cells for line in _record(columns, row, width, paint)]
     return [
-        _line([(columns[place], line[place], its) for place, its in widths.items()], paint) for line in lines
+        line
+        for row in lines
+        for line in _row([(columns[place], row[place], its) for place, its in widths.items()], paint)
     ]
 
 
@@ -86,19 +98,28 @@ def fitting_widths(
     widths = [max(text_width(line[place].text) for line in lines) for place in range(len(columns))]
     kept = list(range(len(columns)))
     if width is not None:
-        kept = _kept(columns, widths, width)
-        _shrink(columns, widths, kept, width)
+        least = [_least(column, its) for column, its in zip(columns, widths, strict=True)]
+        words = [
+            max(_longest_word(line[place].text for line in lines), its) for place, its in enumerate(least)
+        ]
+        # A column less is better than names in two pieces.
+        kept = _kept(columns, words, width)
+        _shrink(widths, words, kept, width)
+        _shrink(widths, least, kept, width)
     return {place: widths[place] for place in kept}
+
+
+def _longest_word(texts: Iterable[str]) -> int:
+    return max(text_width(_indent(text)) + max(map(text_width, text.split()), default=0) for text in texts)
 
 
 def _whole(widths: Sequence[int], kept: Sequence[int]) -> int:
     return sum(widths[place] for place in kept) + GAP * (len(kept) - 1)
 
 
-def _kept(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
+def _kept(columns: Sequence[Column], least: Sequence[int], width: int) -> list[int]:
     """Choose the columns that stay."""
     kept = list(range(len(columns)))
-    least = [_least(column, its) for column, its in zip(columns, widths, strict=True)]
     while _whole(least, kept) > width:
         last = max(kept, key=lambda place: columns[place].optional)
         if not columns[last].optional:
@@ -111,22 +132,45 @@ def _least(column: Column, width: int) -> int:
     return min(width, max(column.shrinks_to, len(column.title))) if column.shrinks_to else width
 
 
-def _shrink(columns: Sequence[Column], widths: list[int], kept: Sequence[int], width: int) -> None:
-    """Shorten the widest first."""
+def _shrink(widths: list[int], least: Sequence[int], kept: Sequence[int], width: int) -> None:
+    """Make columns narrower, the widest first."""
     for _ in range(_whole(widths, kept) - width):
-        able = [place for place in kept if widths[place] > _least(columns[place], widths[place])]
+        able = [place for place in kept if widths[place] > least[place]]
         if not able:
             break
         widths[max(able, key=lambda place: widths[place])] -= 1
 
 
-def _line(parts: Sequence[tuple[Column, Cell, int]], paint: Paint) -> str:
-    texts = []
-    for column, cell, width in parts:
-        text = shortened(cell.text, width)
-        space = " " * (width - text_width(text))
-        texts.append(space + paint(text, cell.style) if column.right else paint(text, cell.style) + space)
-    return (" " * GAP).join(texts).rstrip()
+def _row(parts: Sequence[tuple[Column, Cell, int]], paint: Paint) -> list[str]:
+    """Draw a row, in as many lines as its highest cell."""
+    texts = [wrapped(cell.text, width, _indent(cell.text)) for _, cell, width in parts]
+    height = max(map(len, texts))
+    lines = []
+    for number in range(height):
+        line = []
+        for (column, cell, width), its in zip(parts, texts, strict=True):
+            text = its[number] if number < len(its) else ""
+            space = " " * (width - text_width(text))
+            line.append(space + paint(text, cell.style) if column.right else paint(text, cell.style) + space)
+        lines.append((" " * GAP).join(line).rstrip())
+    return lines
+
+
+def _indent(text: str) -> str:
+    return text[: len(text) - len(text.lstrip())]
+
+
+def _record(columns: Sequence[Column], row: Sequence[Cell], width: int, paint: Paint) -> list[str]:
+    """Draw a row in lines of its own: the first value, and indented the others with their titles."""
+    name, *cells = row
+    values = [
+        f"{column.title.lower()} {cell.text.strip()}".replace(" ", _NO_BREAK)
+        for column, cell in zip(columns[1:], cells, strict=True)
+        if cell.text.strip()
+    ]
+    lines = [paint(line, name.style or STRONG) for line in wrapped(name.text, width)]
+    more = wrapped(f"{INDENT}{', '.join(values)}", width, INDENT)
+    return [*lines, *(line.replace(_NO_BREAK, " ") for line in more)]
 
 
 def text_width(text: str) -> int:
@@ -140,13 +184,51 @@ def _character_width(character: str) -> int:
     return 2 if east_asian_width(character) in "WF" else 1
 
 
+def wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    """Break a text into lines, between words where they are not longer than a line.
+
+    :param width: of a line, in columns of a terminal.
+    :param indent: what each line but the first begins with.
+    """
+    lines: list[str] = []
+    line = ""
+    for number, word in enumerate(text.split(" ")):
+        longer = f"{line} {word}" if number else word
+        if text_width(longer) > width and line.strip():
+            lines.append(line.rstrip())
+            longer = indent + word
+        while text_width(longer) > width:
+            end = max(_fitting(longer, width), len(indent) + 1 if lines else 1)
+            if end >= len(longer):
+                break  # The indent alone is as wide.
+            lines.append(longer[:end])
+            longer = indent + longer[end:]
+        line = longer
+    return [*lines, line.rstrip()]
+
+
+def wrapped_lines(lines: Iterable[str], width: int | None) -> list[str]:
+    """Break the lines that are longer than a width; what goes on below is indented further.
+
+    :param width: None for any.
+    """
+    if width is None:
+        return list(lines)
+    return [piece for line in lines for piece in wrapped(line, width, f"{_indent(line)}{INDENT}")]
+
+
+def _fitting(text: str, width: int) -> int:
+    """Count the characters at the begin of a text that fit."""
+    taken = 0
+    for number, character in enumerate(text):
+        taken += _character_width(character)
+        if taken > width:
+            return number
+    return len(text)
+
+
 def shortened(text: str, width: int) -> str:
     """Cut a text to a width; an ellipsis says so."""
     if text_width(text) <= width:
         return text
-    taken = ""
-    for character in text:
-        if text_width(taken + character) > width - 1:
-            break
-        taken += character
-    return f"{taken}…"
+    return f"{text[: _fitting(text, width - 1)]}…"

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from tcpbalance.cli.table import Paint, coloured, plain_text
+from tcpbalance.cli.table import Paint, coloured, plain_text, wrapped_lines
 
 MIN_WIDTH = 40
 """A table is not made to fit less."""
@@ -49,3 +49,8 @@ def redraw(lines: Sequence[str]) -> None:
 def show(lines: Sequence[str]) -> None:
     """Print lines."""
     print("\n".join(lines), flush=True)
+
+
+def say(*lines: str) -> None:
+    """Print sentences: on a terminal, longer ones go on below, between words."""
+    show(wrapped_lines(lines, table_width()))

@@ -127,6 +127,38 @@ def test_without_a_balancer(tmp_path: Path) -> None:
     )
 
 
+ASKING = [
+    *(["plan"], ["status"], ["sessions"], ["bans"], ["affinity"], ["events"], ["reload"], ["log-level"]),
+    *(["debug-clients"], ["drain", "a"], ["ready", "a"], ["maintenance", "a"], ["weight", "a", "3"]),
+    *(["health", "a"], ["explain", "web", "203.0.113.7"], ["bans", "--lift", "203.0.113.7"]),
+    *(
+        ["bans", "--add", "203.0.113.7", "--for", "1m"],
+        ["sessions", "--end", "0.1.2"],
+        ["events", "--follow"],
+    ),
+    *(["affinity", "--forget", "--pool", "web"], ["log-level", "debug"], ["debug-clients", "--none"]),
+]
+"""Commands that ask a balancer."""
+
+
+@pytest.mark.parametrize("words", ASKING, ids=" ".join)
+def test_each_command_says_in_a_line_that_there_is_no_balancer(tmp_path: Path, words: list[str]) -> None:
+    done = command(words[0], f"--admin={tmp_path}/x.sock", *words[1:])
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == (
+        f"tcpbalance {words[0]}: cannot ask the admin side at unix:{tmp_path}/x.sock: "
+        "no such file or directory\n"
+    )
+
+
+@pytest.mark.parametrize("name", sorted({words[0] for words in ASKING}))
+def test_each_command_shows_its_usage_where_an_option_is_wrong(name: str) -> None:
+    done = command(name, "--bogus")
+    assert (done.returncode, done.stdout) == (1 if name == "plan" else 2, "")
+    assert done.stderr.startswith(f"usage: tcpbalance {name} [-h] ")
+    assert done.stderr.splitlines()[-1].startswith(f"tcpbalance {name}: error: ")
+
+
 def test_ctrl_c_ends_a_watch_quietly(alone: Steered) -> None:
     words = alone.command("status", "--watch", "0.2")
     with subprocess.Popen(
@@ -177,14 +209,18 @@ SHOWN_IN_A_TERMINAL = [
     (["status"], "2 of 2 up"),
     (["sessions"], "127.0.0.7:"),
     (["drain", "web/a", "--deadline", "1h"], "web/a: draining, "),
+    (["plan"], 'pools.web.backends.a.state: "drain", in the file "ready" (set through the unix socket at 2'),
+    (["explain", "web", "203.0.113.7"], "an operator drains it"),
     (["ready", "web/a"], "web/a: up, "),
     (["maintenance", "web/a"], "web/a: maintenance, "),
     (["weight", "web/a", "3"], "web/a: weight 3"),
-    (["explain", "web", "203.0.113.7"], "an operator"),
+    (["explain", "web", "203.0.113.7"], "an operator has put it into maintenance"),
     (["reload"], "web.backends.a.weight: 3 -> 1"),
     (["ready", "a"], "web/a: up, "),
     (["bans", "--add", "192.0.2.7", "--for", "10m"], "192.0.2.7: banned at web"),
     (["bans"], "192.0.2.7  web"),
+    (["bans", "--add", "2001:db8:aaaa:bbbb::/64", "--for", "1h"], "2001:db8:aaaa:bbbb::/64: banned at web"),
+    (["bans"], "2001:db8:aaaa:bbbb::/64  web"),
     (["bans", "--lift", "192.0.2.7"], "192.0.2.7: no longer banned at web"),
     (["affinity"], "127.0.0.7  web"),
     (["affinity", "--forget", "--client", "127.0.0.7"], "1 client is forgotten"),
@@ -197,9 +233,10 @@ SHOWN_IN_A_TERMINAL = [
 
 
 @pytest.mark.requires("tmux")
-@pytest.mark.parametrize("width", [60, 140])
+@pytest.mark.parametrize("width", [50, 60, 80, 140])
 @pytest.mark.parametrize("workers", WORKERS[1:])
 def test_each_command_in_a_terminal(tmp_path: Path, workers: int, width: int) -> None:
+    """No line is wider than the terminal, which would break it anywhere, and no text is cut."""
     with named("a", "b") as (a, b):
         config = CONFIG.format(workers=workers, a=a.address, b=b.address) + "affinity = {}\n"
         with Daemon(config, tmp_path) as daemon, connect(daemon.port, "127.0.0.7") as client:
@@ -209,9 +246,12 @@ def test_each_command_in_a_terminal(tmp_path: Path, workers: int, width: int) ->
             for number, (words, text) in enumerate(SHOWN_IN_A_TERMINAL):
                 socket = tmp_path / f"tmux-{number}"
                 with terminal(steered.command(*words), socket, width, 50) as window:
-                    lines = window.wait_for("ended with ")
+                    window.wait_for("ended with ")
+                    lines = window.screen(joined=True)
                 assert lines[-1] == "ended with 0", lines
-                assert any(text in line for line in lines), (words, lines)
+                assert text in " ".join(line.strip() for line in lines), (words, lines)
+                assert all(len(line.rstrip()) <= width for line in lines), (words, lines)
+                assert "…" not in "".join(lines), (words, lines)
 
 
 @pytest.mark.requires("tmux")

@@ -26,12 +26,14 @@ class Terminal:
         size = ["-x", str(width), "-y", str(height)]
         run([*self._tmux, "new-session", "-d", *size, *variables, f"{words}; echo ended with $?; sleep 60"])
 
-    def screen(self, *, colours: bool = False) -> list[str]:
+    def screen(self, *, colours: bool = False, joined: bool = False) -> list[str]:
         """Give the lines that are shown, without the empty ones at the end.
 
         :param colours: whether escape sequences are among them.
+        :param joined: whether lines that the terminal has broken are as they were written.
         """
-        shown = run([*self._tmux, "capture-pane", "-p", *(["-e"] if colours else [])])
+        options = [*(["-e"] if colours else []), *(["-J"] if joined else [])]
+        shown = run([*self._tmux, "capture-pane", "-p", *options])
         return shown.rstrip().split("\n")
 
     def wait_for(self, text: str, seconds: float = 20.0) -> list[str]:

@@ -84,6 +84,22 @@ def test_one_that_is_served() -> None:
     ]
 
 
+def test_on_a_narrow_terminal_no_reason_is_cut() -> None:
+    pool = {**ANSWER["pool"], "candidates": [{**A, "meaning": "connecting to it has just failed"}]}
+    found = explain_lines({**ANSWER, "pool": pool}, 50, plain_text)
+    assert found[5:] == [
+        "0 of 5 connections may come at once by the rate,",
+        "  the next in 0.25 s",
+        "1 of 20 refusals that lead to a ban",
+        "pool web: turns by weight",
+        "",
+        "TRY  BACKEND  OPEN  WHY",
+        "  1  a        4/10  connecting to it has just",
+        "                    failed",
+        "  -  b           4  it is down: refused\\x1b[2J",
+    ]
+
+
 def test_one_that_is_refused() -> None:
     refused = {**ADMITTED, "refused": "banned", "meaning": "it was refused too often", "banned_for": 61.2}
     found = lines(outcome="refused", admission=refused)

@@ -54,7 +54,20 @@ def test_sessions_fit(width: int) -> None:
     lines = session_lines(SESSIONS, width, plain_text)
     assert all(text_width(line) <= width for line in lines)
     # What ends one.
-    assert all(session["id"] in line for session, line in zip(SESSIONS, lines[1:], strict=True))
+    assert [line.split()[0] for line in lines if not line.startswith(" ")][1:] == [
+        it["id"] for it in SESSIONS
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 50, 60])
+def test_on_a_narrow_terminal_each_session_has_lines_of_its_own(width: int) -> None:
+    lines = session_lines(SESSIONS, width, plain_text)
+    assert all(text_width(line) <= width for line in lines)
+    whole = " ".join(line.strip() for line in lines)
+    assert "frontend web, backend web/a, state relaying, age 30 min 4 s, idle 1 min 3 s, in 412 B" in whole
+    for one in SESSIONS:
+        assert one["id"] in lines
+        assert f"client {one['client']}," in whole or width < len(one["client"]) + 10
 
 
 def test_checks() -> None:

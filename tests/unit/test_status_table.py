@@ -115,7 +115,8 @@ def test_in_80_columns() -> None:
         "POOL, BACKEND   STATE                    OPEN  TOTAL        IN       OUT  FAILED",
         "web             1 of 2 up, 5 queued         4     20  5.00 KiB  8.00 KiB       0",
         "  10.0.0.11:80  up                      2/100     10  2.00 KiB  4.00 KiB       0",
-        "  b             down: connection refu…      2     10  2.00 KiB  4.00 KiB       0",
+        "  b             down: connection            2     10  2.00 KiB  4.00 KiB       0",
+        "                refused",
     ]
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcpbalance.cli.amounts import bytes_text, rate_text, time_text
-from tcpbalance.cli.table import GOOD, Cell, Column, coloured, shortened, table_lines, text_width
+from tcpbalance.cli.table import GOOD, Cell, Column, coloured, shortened, table_lines, text_width, wrapped
 
 COLUMNS = [
     Column("NAME", shrinks_to=6),
@@ -37,17 +37,17 @@ ROWS = [
         (
             35,
             [
-                "NAME        ADDRESS     OPEN  TOTAL",
-                "a           10.0.0.11…    12   1204",
-                "a-rather-…  10.0.0.12…     3      7",
+                "NAME                OPEN  TOTAL",
+                "a                     12   1204",
+                "a-rather-long-name     3      7",
             ],
         ),
         (
             25,
             [
-                "NAME          OPEN  TOTAL",
-                "a               12   1204",
-                "a-rather-lo…     3      7",
+                "NAME                OPEN",
+                "a                     12",
+                "a-rather-long-name     3",
             ],
         ),
         (
@@ -55,21 +55,27 @@ ROWS = [
             [
                 "NAME      OPEN",
                 "a           12",
-                "a-rathe…     3",
-            ],
-        ),
-        (
-            5,
-            [
-                "NAME    OPEN",
-                "a         12",
-                "a-rat…     3",
+                "a-rather     3",
+                "-long-na",
+                "me",
             ],
         ),
     ],
 )
 def test_a_table_is_made_to_fit(width: int | None, lines: list[str]) -> None:
     assert table_lines(COLUMNS, ROWS, width) == lines
+
+
+def test_where_columns_cannot_stand_side_by_side_each_row_has_lines_of_its_own() -> None:
+    columns = [Column("NAME"), *COLUMNS[1:]]
+    assert table_lines(columns, ROWS, 23) == [
+        "a",
+        "  address 10.0.0.11:80,",
+        "  open 12, total 1204",
+        "a-rather-long-name",
+        "  address 10.0.0.12:80,",
+        "  open 3, total 7",
+    ]
 
 
 def test_colours_take_no_width() -> None:
@@ -88,6 +94,39 @@ def test_wide_characters_count_as_two() -> None:
     assert text_width("日本é") == 5
     assert shortened("日本語", 5) == "日本…"
     assert shortened("日本語", 4) == "日…"
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "lines"),
+    [
+        ("", 5, [""]),
+        ("one two", 7, ["one two"]),
+        ("one two", 6, ["one", "  two"]),
+        ("  one two three", 9, ["  one two", "  three"]),
+        ("abcdefgh ij", 4, ["abcd", "  ef", "  gh", "  ij"]),
+        ("日本語", 5, ["日本", "  語"]),
+    ],
+)
+def test_a_text_goes_on_below(text: str, width: int, lines: list[str]) -> None:
+    assert wrapped(text, width, "  ") == lines
+
+
+@given(st.text(max_size=40), st.integers(5, 30))
+def test_nothing_is_lost_where_a_text_goes_on_below(text: str, width: int) -> None:
+    lines = wrapped(text, width, "  ")
+    assert "".join("".join(lines).split()) == "".join(text.split())
+    assert all(text_width(line) <= width for line in lines)
+
+
+def test_of_no_value_anything_is_lost_in_a_column_that_stays() -> None:
+    columns = [Column("NAME", shrinks_to=6), Column("WHY", shrinks_to=10)]
+    rows = [[Cell("a"), Cell("it has as many connections as it may", GOOD)]]
+    assert table_lines(columns, rows, 24, coloured) == [
+        "\x1b[2mNAME\x1b[0m  \x1b[2mWHY\x1b[0m",
+        "a     \x1b[32mit has as many\x1b[0m",
+        "      \x1b[32mconnections as it\x1b[0m",
+        "      \x1b[32mmay\x1b[0m",
+    ]
 
 
 cells = st.text(max_size=30).map(Cell)
