@@ -22,7 +22,6 @@ from bench.soak.crowd import CROWD, MAX_CONNECTIONS, Crowd
 from bench.soak.faults import Faults
 from bench.soak.peers import Backend, Client, Holder, echo
 from bench.soak.verdict import Account
-from tcpbalance.workers.heartbeat import START_WITHIN
 
 BACKENDS = 4
 
@@ -30,9 +29,8 @@ SHOWN = 20
 """Mistakes that are printed at most."""
 
 
-SETTLES_WITHIN = START_WITHIN + 30.0
-"""Seconds after the last fault within which all is as it was, even if that has stopped a worker before its
-first answer."""
+SETTLES_WITHIN = 30.0
+"""Seconds after the last fault within which all is as it was."""
 
 
 @frozen

@@ -11,14 +11,12 @@ from random import Random
 
 from bench.soak.streams import NEVER, PIECE, PLAN_SIZE, Plan, Stream
 from bench.soak.verdict import Account, Fault, Session, Side
-from tcpbalance.workers.heartbeat import START_WITHIN
 from tcpbalance.workers.owner import owner
 
 _RESETS = struct.pack("ii", 1, 0)
 
-SESSION_WITHIN = START_WITHIN + 60.0
-"""Seconds after which a session that has not ended hangs. Where a worker was stopped before its first answer,
-and the one that it was to replace was killed, its clients wait for `START_WITHIN`."""
+SESSION_WITHIN = 60.0
+"""Seconds after which a session that has not ended hangs."""
 
 
 def reset(writer: asyncio.StreamWriter) -> None:

@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IDelayedCall
 
 from tcpbalance.event import failure_of
 from tcpbalance.proxy.backoff import backoff
+from tcpbalance.workers.heartbeat import START_WITHIN
 from tcpbalance.workers.nursery_process import NoWorkerError
 from tcpbalance.workers.shortage import reason_of
 from tcpbalance.workers.troubles import Troubles
@@ -26,6 +27,13 @@ that drain or take over."""
 TAKES_OVER_WITHIN = 60.0
 """Seconds that a worker which is to take over may take until it could accept clients."""
 
+LATE_FACTOR = 3.0
+"""A worker that none serves beside is late after so many times the seconds that the last one took to become
+ready: it may have been stopped."""
+
+MAX_STARTING = 3
+"""Workers of a place that start at the same time while none serves."""
+
 Make = Callable[[int, int, Nursery], WorkerProcess]
 """Makes the process of a place, with its column; it is not forked yet. Where the system has no more
 descriptors, it raises OSError."""
@@ -35,6 +43,9 @@ OnServing = Callable[[WorkerProcess, WorkerProcess | None], None]
 
 class Place:
     """A worker, and after its end another one, until the place is closed.
+
+    Where none serves and the next one is late to become ready, another one is started beside it. The one that
+    is ready first serves; others are ended, but for one that is to take over and was started later.
 
     A worker that is replaced reports the clients that it has, and accepts no more, before its successor
     accepts any. Those that come in between wait in the sockets, which both have.
@@ -70,6 +81,10 @@ class Place:
         self._again: IDelayedCall | None = None
         self._too_late: IDelayedCall | None = None
         self._served_from: float | None = None
+        self._server: WorkerProcess | None = None
+        self._forked_at = 0.0
+        self._start_took = START_WITHIN
+        self._starting = 0
         self._times = 0
         self._closes = False
         self._troubles = Troubles(number, reactor.seconds)
@@ -109,22 +124,24 @@ class Place:
 
     def _fork(self) -> None:
         self._again = None
+        self._times += 1
         assert self._nursery is not None
-        if self.is_full:
-            return  # One of those that drain ends at some time.
+        if self.current():
+            self.report("its process is not ready to accept clients in time")
         try:
             process = self._make_process(self._nursery)
         except NoWorkerError as error:
             self.report(str(error), str(error))
-            self._fork_if_none_is_left()
         else:
             process.start()
+        self._fork_where_none_serves()
 
     def _make_process(self, nursery: Nursery) -> WorkerProcess:
         """Make another process.
 
         :raises NoWorkerError: the system has no more descriptors.
         """
+        self._forked_at = self._reactor.seconds()
         used = {process.column for process in self.processes}
         first = self.number * COLUMNS_A_PLACE
         column = next(column for column in range(first, first + COLUMNS_A_PLACE) if column not in used)
@@ -147,7 +164,6 @@ class Place:
             successor = self._make_process(nursery)
         except NoWorkerError as error:
             return fail(error)
-        self._pause_no_more()
         for process in self.current():
             if not process.is_greeted and process is not successor:
                 # It may come behind its successor, and is not needed any more.
@@ -157,6 +173,7 @@ class Place:
         why = f"was not ready to accept clients within {TAKES_OVER_WITHIN:g} s"
         self._too_late = self._reactor.callLater(TAKES_OVER_WITHIN, successor.kill, why)
         successor.start()
+        self._fork_where_none_serves()
         return replaced.addCallback(lambda _: self._have_forked_by(nursery))
 
     def _settle(self, outcome: NoWorkerError | None) -> None:
@@ -175,31 +192,52 @@ class Place:
 
     def has_changed(self, process: WorkerProcess) -> None:
         """One is ready to accept clients, or drains."""
+        if process.stage is Stage.READY:
+            # One that was stopped meanwhile says little about others.
+            took = self._reactor.seconds() - self._forked_at
+            self._start_took = min(took, 2 * self._start_took)
         if process is self._successor and process.drains:
             why = process.why_ended or "it has got SIGTERM before it could serve"
             self._settle(NoWorkerError(f"worker {self.number}: {why}"))
-        self._fork_if_none_is_left()
+        self._fork_where_none_serves()
         self._look()
 
     def _look(self) -> None:
-        """Let the last one that is ready accept clients, once those before it have reported theirs."""
+        """Let the last one that is ready accept clients, once the one that does has reported its own."""
         ready = next((it for it in reversed(self.processes) if it.stage is Stage.READY), None)
         if ready is None or self._closes:
             return
-        before = self.processes[: self.processes.index(ready)]
-        for process in before:
-            if not process.drains:
+        for process in self.processes:
+            if process.stage is Stage.SERVING:
                 process.hand_over()
-        if all(process.stage is Stage.DRAINING for process in before):
-            self._served_from = self._reactor.seconds()
-            ready.accept()
-            if ready is self._successor:
-                self._settle(None)
-            self._on_serving(ready, before[-1] if before else None)
+        if any(process.stage is Stage.HANDING_OVER for process in self.processes):
+            return
+        before, self._server = self._server, ready
+        self._served_from = self._reactor.seconds()
+        ready.accept()
+        if ready is self._successor:
+            self._settle(None)
+        self._end_those_too_late(ready)
+        self._on_serving(ready, before)
+
+    def _end_those_too_late(self, ready: WorkerProcess) -> None:
+        """End those that start still, and are not to take over from the one that accepts clients now."""
+        started_before = self.processes[: self.processes.index(ready)]
+        for process in self.current():
+            # One that was started before it would not learn which clients it has.
+            if process is ready or (process is self._successor and process not in started_before):
+                continue
+            process.drain()
+            process.kill("was not ready before another one")
+            if process is self._successor:
+                why = "another one was ready before, and the one that was to be replaced has ended"
+                self._settle(NoWorkerError(f"worker {self.number}: {why}"))
 
     def has_ended(self, ended: WorkerProcess) -> None:
         """One has ended: have another one forked where none is left that serves or will."""
         self.processes.remove(ended)
+        if ended is self._server:
+            self._server = None
         if self._is_proven():
             self._troubles.are_over()
         if ended.reported:
@@ -210,17 +248,34 @@ class Place:
             if not self.processes:
                 self.closed.callback(None)
         else:
-            self._fork_if_none_is_left()
+            self._fork_where_none_serves()
             self._look()
 
-    def _fork_if_none_is_left(self) -> None:
-        """Fork another one where none serves or will; at once where the last one has served for a while."""
-        if self._closes or self.current() or self._again is not None:
+    def _fork_where_none_serves(self) -> None:
+        """Fork another one where none serves or could: at once where the last one has served for a while, and
+        beside those that start where they are late."""
+        current = self.current()
+        if self._closes or any(process.stage is not Stage.STARTING for process in current):
+            self._pause_no_more()
             return
-        proven, self._served_from = self._is_proven(), None
-        self._times = 0 if proven else self._times + 1
-        delay = 0.0 if proven else backoff(self._times - 1, self._rng)
-        self._again = self._reactor.callLater(delay, self._fork)
+        if self._is_proven():
+            self._times = 0
+        self._served_from = None
+        if self._again is not None and len(current) == self._starting:
+            return
+        self._pause_no_more()
+        # One of those that drain, or start, ends at some time.
+        if not self.is_full and len(current) < MAX_STARTING:
+            self._starting = len(current)
+            self._again = self._reactor.callLater(self._delay(), self._fork)
+
+    def _delay(self) -> float:
+        """Give the seconds until another one is forked."""
+        if not self._starting:
+            return backoff(self._times - 1, self._rng) if self._times else 0.0
+        late_after = max(LATE_FACTOR * self._start_took, backoff(self._times + 1, self._rng))
+        passed: float = self._reactor.seconds() - self._forked_at
+        return max(0.0, late_after - passed)
 
     def _is_proven(self) -> bool:
         """Whether the last worker has served for a while."""

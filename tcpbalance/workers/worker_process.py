@@ -239,6 +239,9 @@ class WorkerProcess:
 
     def drain(self) -> None:
         """Have it accept no more clients, and end when its sessions have."""
+        if self.stage is Stage.STARTING:
+            # It has no sessions: what it reads as it starts is not worth waiting for.
+            self._pulse.answered()
         self.stage = Stage.DRAINING
         self.send({"drain": True})
 

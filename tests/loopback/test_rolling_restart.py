@@ -41,6 +41,14 @@ from tcpbalance.workers.worker import _ORDERS, main
 _ORDERS["begin"] = lambda worker, message: None
 """
 
+STOPS = """\
+import os
+import signal
+
+def main(request):
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
 ENDS = "def main(request): raise SystemExit(3)"
 
 ENDS_IN_PLACE_1 = """\
@@ -51,6 +59,11 @@ def main(request):
         raise SystemExit(3)
     worker.main(request)
 """
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process is there, and stopped: proc_pid_stat(5)."""
+    return pid > 0 and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 @pytest.mark.skipif(not can_count(), reason="needs Linux on x86_64")
@@ -227,6 +240,32 @@ class RollingRestartTests(SupervisedCase):
             before = self.pids(supervisor)
             await self.stays(supervisor, before, self.lines, "was not ready to accept clients within 0.5 s")
             assert before[0] == self.pids(supervisor)[0]
+
+    async def test_the_one_before_may_be_killed_while_the_other_one_is_stopped(self) -> None:
+        supervisor = await self.supervised(self.config(), make_nursery=self.nursery_of(STOPS))
+        before = self.pids(supervisor)
+        supervisor.restart_workers()
+        processes = supervisor._places[0].processes
+        await until(reactor, lambda: len(processes) == 2 and is_stopped(processes[1].pid))
+        self.send_signal(supervisor, 0, signal.SIGKILL)
+        assert await self.answers(supervisor) == ["a", "a"]
+        await self.restarted(supervisor)
+        assert any("another one was ready before" in line for line in self.lines), self.lines
+        await until(reactor, lambda: len(processes) == 1)
+        assert self.pids(supervisor)[1] == before[1]
+        assert 0 != self.pids(supervisor)[0] != before[0]
+
+    async def test_one_that_is_stopped_as_it_starts_is_not_awaited_for_longer_than_others_at_the_end(
+        self,
+    ) -> None:
+        config = attrs.evolve(self.config(), worker_timeout=1.0)
+        supervisor = await self.supervised(config, make_nursery=self.nursery_of(STOPS))
+        supervisor.restart_workers()
+        processes = supervisor._places[0].processes
+        await until(reactor, lambda: len(processes) == 2 and is_stopped(processes[1].pid))
+        began = reactor.seconds()
+        await supervisor.stopService()
+        assert reactor.seconds() - began < 10
 
     async def test_what_was_replaced_before_one_fails_is_replaced_once_more(self) -> None:
         supervisor = await self.supervised(self.config(), make_nursery=self.nursery_of(ENDS_IN_PLACE_1))

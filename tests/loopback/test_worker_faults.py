@@ -56,6 +56,21 @@ nursery._fork_orphan = fork_and_die
 from tcpbalance.workers.worker import main
 """
 
+STOPS_WHERE_TOLD = """\
+import os
+import signal
+from pathlib import Path
+
+from tcpbalance.workers import worker
+
+def main(request):
+    told = Path({path!r})
+    if request.content["place"] == 1 and told.exists():
+        told.unlink()
+        os.kill(os.getpid(), signal.SIGSTOP)
+    worker.main(request)
+"""
+
 CANNOT_FORK_YET = """\
 import os
 import sys
@@ -132,6 +147,20 @@ class WorkerFaultTests(SupervisedCase):
             assert await self.answer_to(supervisor, 1) == "a"
         assert self.pids(supervisor) == before
         assert [line for line in self.lines if "answer" in line] == []
+
+    async def test_one_that_is_stopped_as_it_starts_does_not_keep_its_clients_waiting(self) -> None:
+        told = self.folder / "stop"
+        make = self.first_nursery_of(STOPS_WHERE_TOLD.format(path=str(told)))
+        supervisor = await self.supervised(self.config(), make_nursery=make)
+        told.touch()
+        before = self.pids(supervisor)
+        self.send_signal(supervisor, 1, signal.SIGKILL)
+        assert await self.answer_to(supervisor, 1) == "a"
+        assert not told.exists()
+        late = "its process is not ready to accept clients in time"
+        assert f"worker 1: {late}; its clients wait, and it is tried again" in self.lines
+        await until(reactor, lambda: len(supervisor._places[1].processes) == 1)
+        assert self.pids(supervisor)[0] == before[0]
 
     async def test_one_that_drains_and_does_not_answer_is_ended(self) -> None:
         limits = LimitsConfig(connections_per_client=1)

@@ -1,4 +1,5 @@
-"""A place under any order of starts, ends, replacements and answers: one process accepts clients at most."""
+"""A place under any order of starts, stops, ends, replacements and answers: one process accepts clients at
+most, and one does soon."""
 
 from __future__ import annotations
 
@@ -12,7 +13,14 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from tcpbalance.workers.nursery_process import NoWorkerError
-from tcpbalance.workers.place import COLUMNS_A_PLACE, PROVEN_AFTER, TAKES_OVER_WITHIN, Place
+from tcpbalance.workers.place import (
+    COLUMNS_A_PLACE,
+    LATE_FACTOR,
+    MAX_STARTING,
+    PROVEN_AFTER,
+    TAKES_OVER_WITHIN,
+    Place,
+)
 from tcpbalance.workers.worker_process import Stage
 
 NUMBER = 3
@@ -29,6 +37,7 @@ class MemoryProcess:
         self.reported = ""
         self.name = f"worker {NUMBER}:"
         self.is_killed = False
+        self.is_stopped = False
         self.is_greeted = True
         self._on_end = on_end
 
@@ -88,6 +97,16 @@ class Scene:
     def processes(self) -> list[MemoryProcess]:
         return cast(list[MemoryProcess], self.place.processes)
 
+    def starting(self) -> int:
+        """Count those that may serve one day, where none does yet."""
+        current = self.place.current()
+        return len(current) if all(process.stage is Stage.STARTING for process in current) else 0
+
+    def end_killed_ones(self) -> None:
+        for process in list(self.processes):
+            if process.is_killed:
+                process.end("was killed")
+
     def stages(self) -> list[Stage]:
         return [process.stage for process in self.processes]
 
@@ -103,7 +122,7 @@ class Scene:
     def answer(self, process: MemoryProcess) -> None:
         """Let a process do what comes next."""
         following = {Stage.STARTING: Stage.READY, Stage.HANDING_OVER: Stage.DRAINING}
-        if process.stage in following:
+        if process.stage in following and not process.is_stopped:
             process.stage = following[process.stage]
             self.place.has_changed(cast(Any, process))
 
@@ -146,12 +165,20 @@ class Machine(RuleBasedStateMachine):
             process.stage = Stage.DRAINING
             self.scene.place.has_changed(cast(Any, process))
 
+    @precondition(lambda self: self.scene.served)
+    @precondition(lambda self: Stage.STARTING in self.scene.stages())
+    @rule(data=st.data())
+    def stop(self, data: st.DataObject) -> None:
+        """One that starts is stopped; only one at a time, and not the first of all, of which none knows how
+        long it takes."""
+        starting = [process for process in self.scene.processes if process.stage is Stage.STARTING]
+        if not any(process.is_stopped for process in self.scene.processes):
+            data.draw(st.sampled_from(starting)).is_stopped = True
+
     @rule(seconds=st.sampled_from([0.0, 0.1, PROVEN_AFTER, TAKES_OVER_WITHIN]))
     def advance(self, seconds: float) -> None:
         self.scene.clock.advance(seconds)
-        for process in list(self.scene.processes):
-            if process.is_killed:
-                process.end("was killed")
+        self.scene.end_killed_ones()
 
     @rule(lacks=st.booleans())
     def descriptors(self, lacks: bool) -> None:
@@ -175,8 +202,13 @@ class Machine(RuleBasedStateMachine):
         calls: Sequence[Any] = scene.clock.getDelayedCalls()
         pauses = [call for call in calls if call.func == scene.place._fork]
         assert len(pauses) <= 1
-        assert len(current) <= (1 if scene.place._successor is None else 2)
-        assert bool(current) != bool(pauses) or (not current and scene.place.is_full)
+        assert len(current) <= MAX_STARTING + (scene.place._successor is not None)
+        may_have_another = scene.starting() < MAX_STARTING and not scene.place.is_full
+        assert bool(pauses) == (may_have_another and scene.starting() == len(current))
+        if scene.place.is_serving:
+            # Of clients that are reported, only those learn that were forked later.
+            assert current[0].stage is Stage.SERVING
+            assert current[1:] in ([], [scene.place._successor])
         assert sum(not outcome for outcome in self.outcomes) <= 1
         for outcome in self.outcomes:
             for one in outcome:
@@ -187,12 +219,16 @@ class Machine(RuleBasedStateMachine):
         self.nurseries.append(MemoryNursery())
         scene.lacks_descriptors = False
         scene.begin(self.nurseries[-1])
-        if scene.place.is_full:
-            scene.processes[0].end("its sessions have ended")
-        for _ in range(10):
-            scene.clock.advance(5)
-            for process in list(scene.processes):
-                scene.answer(process)
+        for process in list(scene.processes):
+            if process.drains:
+                process.end("its sessions have ended")
+        # One that is stopped as it starts does not keep others from serving.
+        self.go_on(int(LATE_FACTOR * scene.place._start_took) + 10)
+        assert scene.place.is_serving
+        for process in list(scene.processes):
+            if process.is_stopped:
+                process.end("has not answered")
+        self.go_on(int(LATE_FACTOR * scene.place._start_took) + 10)
         assert scene.place.is_serving
         assert all(self.outcomes)
         scene.place.close()
@@ -200,6 +236,13 @@ class Machine(RuleBasedStateMachine):
             process.end("")
         assert scene.place.closed.called
         assert scene.clock.getDelayedCalls() == []
+
+    def go_on(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.scene.clock.advance(1)
+            self.scene.end_killed_ones()
+            for process in list(self.scene.processes):
+                self.scene.answer(process)
 
 
 TestPlace = Machine.TestCase
@@ -283,6 +326,107 @@ def test_one_that_has_served_for_a_while_is_replaced_at_once() -> None:
     scene.processes[0].end("was killed")
     scene.clock.advance(0)
     assert scene.stages() == [Stage.STARTING]
+
+
+def replaced_by_one_that_is_stopped() -> tuple[Scene, MemoryNursery, list[Any]]:
+    """A worker is killed after a while; the one that is to take over from it was stopped as it started."""
+    scene, nursery = serving()
+    scene.clock.advance(PROVEN_AFTER)
+    outcome = scene.replace(MemoryNursery())
+    scene.processes[1].is_stopped = True
+    scene.clock.advance(PROVEN_AFTER)
+    scene.processes[0].end("was killed")
+    return scene, nursery, outcome
+
+
+def test_another_one_serves_where_one_is_killed_and_its_successor_is_stopped(lines: list[str]) -> None:
+    scene, nursery, outcome = replaced_by_one_that_is_stopped()
+    scene.clock.advance(0)
+    assert scene.stages() == [Stage.STARTING, Stage.STARTING]
+    stopped, another = scene.processes
+    assert another.nursery is nursery
+    scene.answer(another)
+    assert another.stage is Stage.SERVING
+    assert stopped.is_killed
+    (failure,) = outcome
+    assert "another one was ready before" in str(failure.value)
+    assert scene.served == 2
+    scene.end_killed_ones()
+    assert scene.stages() == [Stage.SERVING]
+    assert scene.clock.getDelayedCalls() == []
+    late = "its process is not ready to accept clients in time"
+    assert f"worker {NUMBER}: {late}; its clients wait, and it is tried again" in lines
+
+
+def test_a_successor_that_is_ready_first_serves_and_the_other_one_is_ended() -> None:
+    scene, _, outcome = replaced_by_one_that_is_stopped()
+    scene.clock.advance(0)
+    successor, another = scene.processes
+    successor.is_stopped = False
+    scene.answer(successor)
+    assert successor.stage is Stage.SERVING
+    assert another.is_killed
+    assert outcome == [None]
+
+
+def test_a_successor_that_has_just_been_started_has_the_time_that_starts_take() -> None:
+    scene, _ = serving()
+    scene.clock.advance(PROVEN_AFTER)
+    scene.replace(MemoryNursery())
+    scene.processes[0].end("was killed")
+    scene.clock.advance(0.05)
+    assert scene.stages() == [Stage.STARTING]
+    scene.answer(scene.processes[0])
+    assert scene.stages() == [Stage.SERVING]
+
+
+def test_others_are_started_beside_late_ones_after_longer_and_longer_pauses(lines: list[str]) -> None:
+    scene, _ = serving()
+    scene.clock.advance(PROVEN_AFTER)
+    scene.processes[0].end("was killed")
+    scene.clock.advance(0)
+    pauses = []
+    while calls := scene.clock.getDelayedCalls():
+        (call,) = calls
+        pauses.append(call.getTime() - scene.clock.seconds())
+        scene.clock.advance(pauses[-1])
+    assert scene.stages() == [Stage.STARTING] * MAX_STARTING
+    assert pauses == sorted(pauses)
+    assert 0.1 < pauses[0] < 1
+    scene.answer(scene.processes[1])
+    scene.end_killed_ones()
+    assert scene.stages() == [Stage.SERVING]
+    assert len(lines) == 4, lines
+
+
+def test_it_is_not_late_that_takes_as_long_as_the_one_before() -> None:
+    scene, nursery = Scene(), MemoryNursery()
+    scene.begin(nursery)
+    scene.clock.advance(5)
+    assert scene.stages() == [Stage.STARTING]
+    scene.answer(scene.processes[0])
+    scene.clock.advance(PROVEN_AFTER)
+    scene.processes[0].end("was killed")
+    scene.clock.advance(0)
+    scene.clock.advance(10)
+    assert scene.stages() == [Stage.STARTING]
+    scene.clock.advance(5)
+    assert scene.stages() == [Stage.STARTING] * 2
+
+
+def test_one_that_was_stopped_for_a_while_does_not_count_for_what_starts_take() -> None:
+    scene, _ = serving()
+    scene.clock.advance(PROVEN_AFTER)
+    outcome = scene.replace(MemoryNursery())
+    scene.clock.advance(TAKES_OVER_WITHIN - 1)
+    scene.answer(scene.processes[1])
+    scene.answer(scene.processes[0])
+    assert outcome == [None]
+    scene.clock.advance(PROVEN_AFTER)
+    scene.processes[1].end("was killed")
+    scene.clock.advance(0)
+    scene.clock.advance(1)
+    assert scene.stages() == [Stage.DRAINING, Stage.STARTING, Stage.STARTING]
 
 
 def test_the_same_reason_is_reported_once_and_then_once_a_minute(lines: list[str]) -> None:
