@@ -41,7 +41,7 @@ class Controls(Protocol):
     def config(self) -> Config: ...
 
     def view(self, scope: Scope = EVERYTHING) -> Deferred[View]:
-        """Look at the state.
+        """Look at the state, which is of one configuration.
 
         :param scope: the part of it that is asked for.
         :returns: fails with ApiError where a part of it cannot be had.

@@ -23,6 +23,7 @@ from tcpbalance.control.explain import explain, put_together
 from tcpbalance.control.explain_query import ExplainQuery, check_listeners, check_mode
 from tcpbalance.control.finding import check_frontend, check_names, find_backend, find_pool
 from tcpbalance.control.in_pieces import in_pieces
+from tcpbalance.control.one_config import of_one_config
 from tcpbalance.control.pool_events import PoolEvents, SubscribedPools
 from tcpbalance.control.reloading import ConfigFile, ConfigState
 from tcpbalance.control.report import EVERYTHING, Scope, process_entry, report_of
@@ -82,7 +83,7 @@ class ProcessControls:
 
     def view(self, scope: Scope = EVERYTHING) -> Deferred[View]:
         """See ``Controls``."""
-        return in_pieces(self._reactor, self._view(scope))
+        return of_one_config(lambda: self.config, lambda: in_pieces(self._reactor, self._view(scope)))
 
     def _view(self, scope: Scope) -> Generator[None, None, View]:
         balancer = self._balancer

@@ -22,6 +22,7 @@ from tcpbalance.control.explain import put_together
 from tcpbalance.control.explain_query import ExplainQuery, check_listeners, check_mode
 from tcpbalance.control.finding import check_frontend, check_names, find_backend, find_pool
 from tcpbalance.control.in_pieces import in_pieces
+from tcpbalance.control.one_config import of_one_config
 from tcpbalance.control.pool_events import PoolEvents
 from tcpbalance.control.reloading import ConfigFile, ConfigState
 from tcpbalance.control.report import EVERYTHING, Entry, Report, Scope, add_status, sum_of
@@ -74,6 +75,9 @@ class FleetControls:
 
     def view(self, scope: Scope = EVERYTHING) -> Deferred[View]:
         """See ``Controls``."""
+        return of_one_config(lambda: self.config, lambda: self._look(scope))
+
+    def _look(self, scope: Scope) -> Deferred[View]:
         if not scope.counters:
             return in_pieces(self._reactor, self._view(scope, {}))
         asked = self._supervisor.questions.ask(REPORT, {"scope": scope.content})

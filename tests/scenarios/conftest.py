@@ -17,7 +17,7 @@ import pytest
 from support.admin import Stage
 from support.daemon import Daemon, Starter
 from support.forker import Forker
-from support.peers import named
+from support.peers import echo, named, peer
 from support.process import forking
 from tcpbalance.net.data_path import DataPathName
 from tcpbalance.workers.shared_counts import can_count
@@ -147,4 +147,11 @@ def workers(request: pytest.FixtureRequest) -> int:
 def stage(tmp_path: Path, workers: int) -> Iterator[Stage]:
     """Two backends that answer with their names, and balancers with an admin side in front of them."""
     with named("a", "b") as (a, b):
+        yield Stage(tmp_path, workers, a, b)
+
+
+@pytest.fixture
+def echo_stage(tmp_path: Path, workers: int) -> Iterator[Stage]:
+    """The same with backends that echo, as visitors want them."""
+    with peer(echo) as a, peer(echo) as b:
         yield Stage(tmp_path, workers, a, b)
