@@ -16,7 +16,7 @@ from tcpbalance.config.errors import InvalidValue
 from tcpbalance.config.http_values import FieldName, FieldValue, MethodName, PagePath, UpgradeName
 from tcpbalance.config.messages import choices, value_text
 from tcpbalance.config.metadata import HIDDEN, doc
-from tcpbalance.config.quantities import Duration, Size
+from tcpbalance.config.quantities import Bandwidth, Duration, Size
 from tcpbalance.config.route_values import HostPattern, PathPattern, RedirectTarget
 from tcpbalance.config.strict import strict
 
@@ -445,6 +445,28 @@ class HttpRouteConfig:
         converter=converters.optional(plain.duration),
         validator=[optional(checks.longer_than_zero), _needs_backends],
         metadata=doc("`response_timeout` for these requests.", default="that of the pool"),
+    )
+    stall_timeout: Duration | None = field(
+        default=None,
+        converter=converters.optional(plain.duration),
+        validator=[optional(checks.longer_than_zero), _needs_backends],
+        metadata=doc(
+            "Maximum pause in a response to these requests, also in event streams. For upgraded connections, "
+            "the `idle_timeout` of the frontend counts instead.",
+            default="that of the pool",
+        ),
+    )
+    body_timeout: Duration | None = field(
+        default=None,
+        converter=converters.optional(plain.duration),
+        validator=[optional(checks.longer_than_zero), _needs_backends],
+        metadata=doc("`body_timeout` for these requests.", default="that of the frontend"),
+    )
+    body_min_rate: Bandwidth | None = field(
+        default=None,
+        converter=converters.optional(plain.bandwidth),
+        validator=_needs_backends,
+        metadata=doc("`body_min_rate` for these requests.", default="that of the frontend"),
     )
     body_size: Size | None = field(
         default=None,

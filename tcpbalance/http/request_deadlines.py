@@ -91,19 +91,44 @@ def response_timeout(request: TimedRequest) -> float:
     return request.pool.http.response_timeout if timeout is None else timeout
 
 
+def _stall_timeout(request: TimedRequest) -> float:
+    """Give the seconds that a response may pause."""
+    timeout = None if request.route is None else request.route.stall_timeout
+    if timeout is not None:
+        return timeout
+    if request.response is not None and request.response.is_event_stream:
+        return request.context.timeouts.idle_timeout
+    return request.pool.http.stall_timeout
+
+
+def _body_timeout(request: TimedRequest) -> float:
+    """Give the seconds that the body of a request may pause."""
+    timeout = None if request.route is None else request.route.body_timeout
+    return request.context.http.body_timeout if timeout is None else timeout
+
+
+def _body_min_rate(request: TimedRequest) -> int:
+    """Give the bytes a second that the body of a request has to come by."""
+    rate = None if request.route is None else request.route.body_min_rate
+    return request.context.http.body_min_rate if rate is None else rate
+
+
 def next_deadline(request: TimedRequest) -> RequestDeadline:
     """Give the first deadline that may come, by how things stand now.
 
     The wheel's times may be one turn old.
     """
     request.count_carried()
-    upload, session, context = request.upload, request.session, request.context
+    upload, session, route = request.upload, request.session, request.route
     if request.phase is REACHING:
         dialler = request.dialler
         until = math.inf if dialler is None or dialler.queued else dialler.until
         return RequestDeadline(until, UNREACHED, EndReason.DIAL_TIMEOUT)
     if upload is not None and not (upload.whole or upload.awaits_continue or _holds_client(request, upload)):
-        pause = upload.active + RESOLUTION + context.http.body_timeout
+        pause = request.context.http.body_timeout
+        if route is not None and route.has_time_limits:
+            pause = _body_timeout(request)
+        pause += upload.active + RESOLUTION
         return RequestDeadline(min(pause, upload.rate_due), REQUEST_LATE, EndReason.BODY_TIMEOUT)
     response = request.response
     if request.phase is AWAITING or response is None:
@@ -113,10 +138,10 @@ def next_deadline(request: TimedRequest) -> RequestDeadline:
     active = response.active + RESOLUTION
     if session.is_full or response.waits:
         return _deadline_of_held(request, active)
-    stall_timeout = request.pool.http.stall_timeout
-    if response.is_event_stream:
-        stall_timeout = context.timeouts.idle_timeout
-    return RequestDeadline(active + stall_timeout, RESPONSE_LATE, EndReason.STALL_TIMEOUT)
+    pause = request.pool.http.stall_timeout
+    if response.is_event_stream or (route is not None and route.has_time_limits):
+        pause = _stall_timeout(request)
+    return RequestDeadline(active + pause, RESPONSE_LATE, EndReason.STALL_TIMEOUT)
 
 
 def next_look(request: TimedRequest) -> float:
@@ -130,6 +155,9 @@ def next_look(request: TimedRequest) -> float:
         return due
     context = request.context
     pause = min(context.timeouts.idle_timeout, context.http.body_timeout, request.pool.http.stall_timeout)
+    route = request.route
+    if route is not None and route.has_time_limits:
+        pause = min(context.timeouts.idle_timeout, _body_timeout(request), _stall_timeout(request))
     return min(due, context.wheel.now + RESOLUTION + pause)
 
 
@@ -187,6 +215,5 @@ def _takes_some(request: TimedRequest, side: Peer, since: float, now: float) -> 
 
 
 def _is_late(request: TimedRequest, upload: Upload, now: float) -> bool:
-    http = request.context.http
-    paused = now >= upload.active + RESOLUTION + http.body_timeout
-    return upload.is_too_slow(http.body_min_rate, now, request.session.client.stops) or paused
+    paused = now >= upload.active + RESOLUTION + _body_timeout(request)
+    return upload.is_too_slow(_body_min_rate(request), now, request.session.client.stops) or paused

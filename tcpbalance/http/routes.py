@@ -109,11 +109,15 @@ class Route:
     :param request_headers: what backends get besides the fields of the client, or not.
     :param response_headers: what clients get besides the fields of the response, or not.
     :param response_timeout: seconds to the head of a response; None for the pool's.
+    :param stall_timeout: seconds of a pause in a response, also in an event stream; None for the pool's.
+    :param body_timeout: seconds of a pause in a request's body; None for the frontend's.
+    :param body_min_rate: bytes a second of such a body; None for the frontend's.
     :param body_size: bytes of a request's body; None for any number.
     :param upgrade: protocols that connections may switch to, in lower case.
     :param methods: with which it takes requests; none for any.
     :param headers: which requests must have: each with its name in lower case, and its value or None for any.
     :ivar is_plain: whether all its requests go to backends, whichever client has sent them.
+    :ivar has_time_limits: whether it has limits of its own for pauses in bodies.
     """
 
     name: str | None = None
@@ -128,15 +132,23 @@ class Route:
     request_headers: FieldEdits = NO_EDITS
     response_headers: FieldEdits = NO_EDITS
     response_timeout: float | None = None
+    stall_timeout: float | None = None
+    body_timeout: float | None = None
+    body_min_rate: int | None = None
     body_size: int | None = None
     upgrade: frozenset[str] = frozenset({WEBSOCKET})
     methods: frozenset[bytes] = frozenset()
     headers: tuple[tuple[bytes, bytes | None], ...] = ()
     is_plain: bool = field(init=False)
+    has_time_limits: bool = field(init=False)
 
     @is_plain.default
     def _needs_no_further_look(self) -> bool:
         return self.access is None and (self.pool is not None or self.pools is not None)
+
+    @has_time_limits.default
+    def _has_time_limits(self) -> bool:
+        return self.stall_timeout is not None or self.body_timeout is not None
 
     @property
     def all_pools(self) -> tuple[Pool, ...]:

@@ -166,6 +166,74 @@ def test_a_pause_in_a_response_cuts_it(make_scene: MakeScene) -> None:
     assert (client.saw, scene.connection.saw, scene.ends) == ("reset", "reset", ["stall_timeout 200"])
 
 
+EVENTS = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n3\r\na\n\n\r\n"
+)
+
+
+@pytest.mark.parametrize("begin", [LONG, EVENTS], ids=["download", "event stream"])
+@pytest.mark.parametrize(("path", "longest"), [(b"/soon", 5.0), (b"/late", 90.0)])
+def test_a_route_may_have_a_time_limit_of_its_own_for_pauses_in_responses(
+    make_scene: MakeScene, path: bytes, longest: float, begin: bytes
+) -> None:
+    scene = make_scene(
+        pool_http={"stall_timeout": 20.0},
+        timeouts={"idle_timeout": 30.0},
+        routes=lambda pool: [
+            (only_for(paths=("/soon",)), Route(pool=pool, stall_timeout=5.0)),
+            (only_for(paths=("/late",)), Route(pool=pool, stall_timeout=90.0)),
+        ],
+    )
+    client = scene.connect(GET.replace(b"GET /", b"GET " + path))
+    scene.send(scene.connection, begin)
+    assert lasts(scene, longest - 0.5, longest + 5.0)
+    assert (client.saw, scene.ends) == ("reset", ["stall_timeout 200"])
+
+
+def test_without_that_an_event_stream_may_be_silent_for_the_idle_timeout(make_scene: MakeScene) -> None:
+    scene = make_scene(pool_http={"stall_timeout": 20.0}, timeouts={"idle_timeout": 30.0})
+    scene.connect(GET)
+    scene.send(scene.connection, EVENTS)
+    assert lasts(scene, 29.5, 35.0)
+
+
+@pytest.mark.parametrize(("path", "longest"), [(b"/soon", 5.0), (b"/late", 60.0)])
+def test_a_route_may_have_a_time_limit_of_its_own_for_pauses_in_bodies(
+    make_scene: MakeScene, path: bytes, longest: float
+) -> None:
+    scene = make_scene(
+        http={"body_timeout": 20.0, "body_min_rate": 0},
+        routes=lambda pool: [
+            (only_for(paths=("/soon",)), Route(pool=pool, body_timeout=5.0)),
+            (only_for(paths=("/late",)), Route(pool=pool, body_timeout=60.0)),
+        ],
+    )
+    client = scene.connect(POST.replace(b"POST /", b"POST " + path))
+    scene.advance(longest - 1.0)
+    scene.send(client, b"a" * 10_000)
+    assert lasts(scene, longest - 1.0, longest + 5.0)
+    assert scene.ends == ["body_timeout 408"]
+
+
+@pytest.mark.parametrize(("path", "ends"), [(b"/meter", []), (b"/fast", ["body_timeout 408"]), (b"/", [])])
+def test_a_route_may_have_a_rate_of_its_own_for_bodies(
+    make_scene: MakeScene, path: bytes, ends: list[str]
+) -> None:
+    scene = make_scene(
+        http={"body_min_rate": 256},
+        routes=lambda pool: [
+            (only_for(paths=("/meter",)), Route(pool=pool, body_min_rate=1)),
+            (only_for(paths=("/fast",)), Route(pool=pool, body_min_rate=1000)),
+        ],
+    )
+    each = 10 if path == b"/meter" else 300
+    client = scene.connect(POST.replace(b"POST /", b"POST " + path))
+    for _ in range(70):
+        scene.send(client, b"a" * each)
+        scene.advance(1.0)
+    assert scene.ends == ends
+
+
 def test_a_client_that_does_not_read_is_cut(make_scene: MakeScene) -> None:
     scene = make_scene(
         network={"send_buffer": 4_000, "receive_buffer": 4_000},

@@ -54,7 +54,7 @@ NAMES = """
     allow deny deny_file dry_run limits connections connect_rate_per_client burst_per_client ban_after ban_for
     bandwidth_per_connection min_rate mode http head_size forwarded trust send routes hosts paths methods
     headers redirect to status answer file strip_prefix request_headers set remove response_timeout upgrade
-    error_pages 404 502-504 idle retry_on
+    stall_timeout error_pages 404 502-504 idle retry_on
 """
 KEYS = st.sampled_from(NAMES.split())
 SCALARS = st.one_of(

@@ -468,6 +468,12 @@ _ENDINGS = (
             route('access = { deny = ["10.0.0.1"], deny_file = "a" }'),
             f'6: {_ROUTE}access.deny_file: unknown key, did you mean "deny"?',
         ),
+        (route('stall_timeout = "0s"'), f"6: {_ROUTE}stall_timeout: must be longer than 0s, got 0s"),
+        (route('body_timeout = "0s"'), f"6: {_ROUTE}body_timeout: must be longer than 0s, got 0s"),
+        (
+            route('answer = { status = 404 }\nbody_min_rate = "1KiB/s"'),
+            f"7: {_ROUTE}body_min_rate: has no effect with answer, which asks no backend",
+        ),
         (route('response_timeout = "0s"'), f"6: {_ROUTE}response_timeout: must be longer than 0s, got 0s"),
         (
             route('answer = { status = 404 }\nresponse_timeout = "1s"'),

@@ -86,6 +86,9 @@ pool = "api"
 request_headers = { set = { X-Env = "prod", Authorization = "hunter2" }, remove = ["X-Debug"] }
 response_headers = { set = { Strict-Transport-Security = "max-age=1" }, remove = ["X-Powered-By"] }
 response_timeout = "5m"
+stall_timeout = "15m"
+body_timeout = "2m"
+body_min_rate = "1B/s"
 body_size = "10GiB"
 upgrade = ["WebSocket", "custom"]
 
@@ -192,6 +195,9 @@ def test_everything(everything: Config, folder: Path) -> None:
                             set={"Strict-Transport-Security": "max-age=1"}, remove=["X-Powered-By"]
                         ),
                         response_timeout=300,
+                        stall_timeout=900,
+                        body_timeout=120,
+                        body_min_rate=1,
                         body_size=10 << 30,
                         upgrade=["websocket", "custom"],
                     ),
@@ -464,7 +470,7 @@ def test_a_file_that_cannot_be_read_is_a_mistake_at_its_key(folder: Path) -> Non
         read_config(folder / "tcpbalance.toml")
     assert [str(problem).removeprefix(f"{folder}/tcpbalance.toml:") for problem in caught.value.problems] == [
         f"5: frontends.web.error_pages.404: {page} is larger than 1 MiB, leave large files to a backend",
-        f"44: frontends.web.routes[2].answer.file: cannot read {folder}/gone.txt: no such file or directory",
+        f"47: frontends.web.routes[2].answer.file: cannot read {folder}/gone.txt: no such file or directory",
     ]
 
 
