@@ -60,6 +60,7 @@ def test_every_table_is_found() -> None:
         "frontends.NAME.http",
         "frontends.NAME.forwarded",
         "frontends.NAME.routes",
+        "frontends.NAME.routes.access",
         "frontends.NAME.routes.pools_cookie",
         "frontends.NAME.routes.redirect",
         "frontends.NAME.routes.answer",
