@@ -125,7 +125,7 @@ def next_deadline(request: TimedRequest) -> RequestDeadline:
         until = math.inf if dialler is None or dialler.queued else dialler.until
         return RequestDeadline(until, UNREACHED, EndReason.DIAL_TIMEOUT)
     if upload is not None and not (upload.whole or upload.awaits_continue or _holds_client(request, upload)):
-        pause = request.context.http.body_timeout
+        pause: float = request.context.http.body_timeout
         if route is not None and route.has_time_limits:
             pause = _body_timeout(request)
         pause += upload.active + RESOLUTION
@@ -153,9 +153,10 @@ def next_look(request: TimedRequest) -> float:
     due = next_deadline(request).due
     if request.phase is REACHING or (request.upload is None and request.response is None):
         return due
-    context = request.context
-    pause = min(context.timeouts.idle_timeout, context.http.body_timeout, request.pool.http.stall_timeout)
-    route = request.route
+    context, route = request.context, request.route
+    pause: float = min(
+        context.timeouts.idle_timeout, context.http.body_timeout, request.pool.http.stall_timeout
+    )
     if route is not None and route.has_time_limits:
         pause = min(context.timeouts.idle_timeout, _body_timeout(request), _stall_timeout(request))
     return min(due, context.wheel.now + RESOLUTION + pause)
