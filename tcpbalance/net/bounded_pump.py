@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tcpbalance.net.pump import CHUNK, READS, Origin, Pump, Sink
+from tcpbalance.net.pump import BYTES_A_TURN, CHUNK, READS, Origin, Pump, Sink
 from tcpbalance.net.reading import Source
 from tcpbalance.net.splice import Pipe, PipeStore
 from tcpbalance.net.wheel import Wheel
@@ -52,12 +52,19 @@ class BoundedPump(Pump):
     def pull(self, reads: range = READS) -> None:
         """See ``Pump``."""
         source, output = self.source, self._output
+        until = self.carried + BYTES_A_TURN
         for _ in reads:
             if not self.left or not source.readable or output.full:
                 return
             pipe = self._pipe = self._pipes.take() if source.splices and output.splices else None
-            if not (self._copy() if pipe is None else self._fill(pipe) and self.push()):
+            if pipe is None:
+                goes_on = self._copy()
+            else:
+                goes_on = self._fill(pipe, min(self.left, until - self.carried)) and self.push()
+            if not goes_on:
                 return
+            if self.carried == until:
+                break
         source.read_again()
 
     def _copy(self) -> bool:
@@ -88,10 +95,10 @@ class BoundedPump(Pump):
         self._look_whether_done()
         return goes_on
 
-    def _fill(self, pipe: Pipe) -> bool:
+    def _fill(self, pipe: Pipe, size: int) -> bool:
         """See ``Pump``."""
         try:
-            size = pipe.fill(self.source.socket, self.left)
+            size = pipe.fill(self.source.socket, size)
         except BlockingIOError:
             self.source.readable = False
             self.release()

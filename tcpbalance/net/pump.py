@@ -32,7 +32,8 @@ CHUNK = 64 * 1024
 """Bytes read at once."""
 
 READS_A_TURN = 4
-"""Reads, or fillings of the pipe, before others have theirs: less than a mebibyte, or 300 microseconds."""
+BYTES_A_TURN = 1024 * 1024
+"""Reads, or fillings of the pipe, and bytes after which others have their turn: it takes 300 microseconds."""
 
 READS, FURTHER_READS = range(READS_A_TURN), range(READS_A_TURN - 1)
 """Made once."""
@@ -266,6 +267,7 @@ class Pump:
 
     def _pull_by_pipe(self) -> None:
         source, output = self.source, self._output
+        until = self.carried + BYTES_A_TURN
         for _ in READS:
             if not source.readable or output.full:
                 return
@@ -273,17 +275,20 @@ class Pump:
             if pipe is None:
                 self._bulk = False
                 break
-            if not self._fill(pipe) or not self.push():
+            if not self._fill(pipe, until - self.carried) or not self.push():
                 return
+            if self.carried == until:
+                break
         source.read_again()
 
-    def _fill(self, pipe: Pipe) -> bool:
+    def _fill(self, pipe: Pipe, size: int) -> bool:
         """Fill the pipe from the source.
 
+        :param size: bytes at most.
         :returns: whether there is something in it now.
         """
         try:
-            size = pipe.fill(self.source.socket)
+            size = pipe.fill(self.source.socket, size)
         except BlockingIOError:
             self.source.readable = False
             self.release()

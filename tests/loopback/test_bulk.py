@@ -56,7 +56,7 @@ class PipeTests(NativeCase):
         assert 1 <= self.pipes_made <= 2
 
     async def test_no_pipe_is_to_be_had(self) -> None:
-        def none_left() -> Pipe:
+        def none_left(size: int) -> Pipe:
             self.pipes_made += 1
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
@@ -67,7 +67,7 @@ class PipeTests(NativeCase):
     async def test_a_socket_that_cannot_be_spliced_from_is_copied_for_good(self) -> None:
         refused: list[object] = []
 
-        def refuse(pipe: object, source: socket.socket) -> int:
+        def refuse(pipe: object, source: socket.socket, size: int) -> int:
             refused.append(source)
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from attrs import define, field
 
-from tcpbalance.net.splice import PIPE_SIZE, PipeStore
+from tcpbalance.net.splice import LARGE_PIPE, PipeStore
 
 Refused = Literal["", "source", "sink"]
 
@@ -19,10 +19,12 @@ Refused = Literal["", "source", "sink"]
 class MemoryPipe:
     """See ``tcpbalance.net.splice.Pipe``.
 
-    :param maker: knows what it does and how much it holds.
+    :param maker: knows what it does.
+    :param size: bytes that it has space for.
     """
 
     maker: MemoryPipes
+    size: int
     content: bytearray = field(factory=bytearray)
 
     @property
@@ -33,10 +35,10 @@ class MemoryPipe:
     def held(self, _: int) -> None:
         raise AssertionError("only a pipe itself knows what it holds")
 
-    def fill(self, source: SocketType, size: int = PIPE_SIZE) -> int:
+    def fill(self, source: SocketType, size: int) -> int:
         assert not self.content, "filled before it was empty"
         self._check("source")
-        self.content += source.recv(min(size, self.maker.size))
+        self.content += source.recv(min(size, self.size))
         self.maker.on_fill()
         return self.held
 
@@ -61,7 +63,7 @@ class MemoryPipe:
 class MemoryPipes:
     """Makes pipes, and says how they are.
 
-    :param size: bytes that each holds.
+    :param size: bytes that each holds at most.
     :param most: how many may be open; one more fails, as when no descriptor is left.
     :param refused: on which sockets splicing does not work.
     :ivar on_fill: called when one has been filled.
@@ -69,23 +71,24 @@ class MemoryPipes:
     :ivar made: how many there have ever been.
     """
 
-    size: int = PIPE_SIZE
+    size: int = LARGE_PIPE
     most: int = 1000
     refused: Refused = ""
     on_fill: Callable[[], None] = lambda: None
     open: int = 0
     made: int = 0
 
-    def make(self) -> MemoryPipe:
+    def make(self, size: int) -> MemoryPipe:
         """One more.
 
+        :param size: bytes that it is asked to have space for.
         :raises OSError: too many are open.
         """
         if self.open >= self.most:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         self.open += 1
         self.made += 1
-        return MemoryPipe(self)
+        return MemoryPipe(self, min(size, self.size))
 
     def store(self) -> PipeStore:
         """A store of them."""

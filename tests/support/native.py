@@ -43,9 +43,9 @@ class NativeCase(DataPathCase):
         self.addCleanup(data_path.close)
         return data_path
 
-    def make_pipe(self) -> Pipe:
+    def make_pipe(self, size: int) -> Pipe:
         self.pipes_made += 1
-        return KernelPipe()
+        return KernelPipe(size)
 
     def serve(self, *backends: str, listen: str = "127.0.0.1:0") -> int:
         """Listen; gives the port, 0 for a unix socket."""

@@ -12,7 +12,16 @@ import pytest
 from support.descriptors import open_descriptors, opened_since
 from support.memory_pipes import MemoryPipes
 from support.memory_socket import connected_pair
-from tcpbalance.net.splice import FILL, MAX_PIPES, PIPE_SIZE, STORE, Pipe, PipeStore
+from tcpbalance.net.splice import (
+    LARGE_PIPE,
+    LARGE_PIPES,
+    MAX_PIPES,
+    PIPE_SIZE,
+    STORE,
+    KernelPipe,
+    Pipe,
+    PipeStore,
+)
 
 
 def taken(store: PipeStore) -> Pipe:
@@ -36,7 +45,7 @@ def test_a_pipe_that_still_holds_bytes_is_closed_and_not_lent_again() -> None:
     pipe = taken(store)
     ours, theirs = connected_pair()
     theirs.send(b"somebody's secret")
-    pipe.fill(ours)  # type: ignore[arg-type]  # it has what a memory pipe uses
+    pipe.fill(ours, 100)  # type: ignore[arg-type]  # it has what a memory pipe uses
     store.give(pipe)
     assert (store.lent, pipes.open) == (0, 0)
     assert taken(store) is not pipe
@@ -104,6 +113,77 @@ def test_no_more_than_a_share_of_the_descriptors_go_to_pipes(monkeypatch: pytest
         assert (store.lent, pipes.made) == (lent, lent)
 
 
-def test_both_directions_of_a_session_together_hold_less_than_half_a_mebibyte() -> None:
-    assert 2 * FILL < 512 * 1024
-    assert FILL <= PIPE_SIZE
+def test_all_pipes_together_hold_little_more_than_a_quarter_of_a_gibibyte(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    store = PipeStore(MemoryPipes(most=2 * MAX_PIPES).make)
+    sizes = []
+    while pipe := store.take():
+        sizes.append(pipe.size)
+    assert len(sizes) == MAX_PIPES
+    assert 256 << 20 <= sum(sizes) < 260 << 20
+
+
+def test_both_directions_of_a_session_hold_half_a_mebibyte_at_most_by_small_pipes() -> None:
+    assert 2 * PIPE_SIZE <= 512 * 1024
+
+
+def test_the_first_pipes_are_large_and_all_others_small() -> None:
+    store = MemoryPipes().store()
+    sizes = [taken(store).size for _ in range(LARGE_PIPES + 3)]
+    assert sizes == [LARGE_PIPE] * LARGE_PIPES + [PIPE_SIZE] * 3
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_large_pipes_are_lent_first_whichever_came_back_last(order: int) -> None:
+    store = MemoryPipes().store()
+    lent = [taken(store) for _ in range(LARGE_PIPES + 3)]
+    for pipe in lent[::order]:
+        store.give(pipe)
+    sizes = [taken(store).size for _ in lent]
+    assert sizes == [LARGE_PIPE] * LARGE_PIPES + [PIPE_SIZE] * 3
+
+
+@pytest.mark.parametrize("closes", ["with bytes in it", "as one too many", "with the store"])
+def test_another_large_pipe_is_made_for_one_that_was_closed(closes: str) -> None:
+    pipes = MemoryPipes()
+    store = pipes.store()
+    lent = [taken(store) for _ in range(LARGE_PIPES if closes != "as one too many" else LARGE_PIPES + STORE)]
+    if closes == "with bytes in it":
+        lent[0].content += b"left"  # type: ignore[attr-defined]  # it is a memory pipe
+        store.give(lent[0])
+    else:
+        for pipe in lent[::-1]:
+            store.give(pipe)
+    if closes == "with the store":
+        store.close()
+    while True:
+        pipe = taken(store)
+        if pipe not in lent:
+            break
+    assert pipe.size == LARGE_PIPE
+
+
+def test_a_small_pipe_is_lent_where_no_large_one_is_to_be_had() -> None:
+    """fs.pipe-max-size may be less than that: pipe(7)."""
+
+    def make(size: int) -> Pipe:
+        if size > PIPE_SIZE:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        return KernelPipe(size)
+
+    store = PipeStore(make)
+    pipe = taken(store)
+    assert pipe.size == PIPE_SIZE
+    store.give(pipe)
+    store.close()
+
+
+@pytest.mark.parametrize("size", [PIPE_SIZE, LARGE_PIPE])
+def test_the_kernel_gives_a_pipe_the_size_that_it_is_asked_for(size: int) -> None:
+    pipe = KernelPipe(size)
+    try:
+        assert fcntl.fcntl(pipe._writer, fcntl.F_GETPIPE_SZ) == pipe.size == size
+    finally:
+        pipe.close()
