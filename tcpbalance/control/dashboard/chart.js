@@ -19,6 +19,7 @@ export class Chart {
     this.#names = names;
     this.#word = word;
     const parts = this.#parts;
+    set(this.element, "aria-label", title);
     show(parts.title, title);
     show(parts["first-name"], names[0]);
     show(parts["second-name"], names[1]);
