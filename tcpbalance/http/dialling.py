@@ -31,6 +31,8 @@ class HttpDialler(Dialler):
 
     __slots__ = ("_idle", "_max_idle", "outgoing_header", "until")
 
+    _take = staticmethod(Pool.take_for_request)
+
     def __init__(
         self,
         pool: Pool,

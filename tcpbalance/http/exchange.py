@@ -442,6 +442,8 @@ class Exchange:
             self._request_whole(self.backend)
 
     def _request_whole(self, backend: BackendHttpConnection) -> None:
+        if self.pool.times_responses and self.phase is AWAITING and self.slot is not None:
+            self.slot.request_sent()
         backend.transport.unregisterProducer()
         if self.session.client.stopped:
             self.session.client.resumeProducing()
@@ -466,7 +468,7 @@ class Exchange:
             self._dial().begin(None, choices)
             return
         try:
-            slot = pool.take(backend, client)
+            slot = pool.take_for_request(backend, client)
         except NoCapacityError:
             self._dial().go_on_refused(backend, choices)
             return
@@ -558,6 +560,8 @@ class Exchange:
         if upload.is_full or not (self._is_idempotent or connection.served):
             upload.keep_no_more()
         if not upload.whole:
+            if self.pool.times_responses and self.slot is not None:
+                self.slot.request_unfinished()
             connection.transport.registerProducer(session.client, True)
             session.client.resumeProducing()
         session.expect(self.due)

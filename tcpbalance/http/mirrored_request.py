@@ -161,7 +161,7 @@ class MirroredRequest:
         context, pool, client = self._context, self._pool, self._client
         backend, choices = pool.selection.choose(client)
         try:
-            slot = None if backend is None else pool.take(backend, client)
+            slot = None if backend is None else pool.take_for_request(backend, client)
         except NoCapacityError:
             slot = None
         if slot is None:

@@ -70,6 +70,8 @@ class Backend:
     :ivar available_to_sticky: whether clients that have a sticky entry for it may come, its limit aside: also
         while it is drained.
     :ivar connect_time: what connecting to it cost lately.
+    :ivar response_time: what its responses cost lately, from the end of a request to the head; only where the
+        policy of its pool asks for that.
     :ivar host_stats: what outlier detection knows of it.
     :ivar stats: counters of what has happened to its connections.
     :ivar alone: a sequence of nothing else, one for all clients that belong to it only.
@@ -99,6 +101,7 @@ class Backend:
     available_since: float = field(default=0.0, init=False)
     available_to_sticky: bool = field(default=True, init=False)
     connect_time: PeakEwma = field(factory=PeakEwma, init=False, repr=False)
+    response_time: PeakEwma = field(factory=PeakEwma, init=False, repr=False)
     host_stats: HostStats = field(factory=HostStats, init=False, repr=False)
     stats: BackendStats = field(factory=BackendStats, init=False, repr=False)
     alone: tuple[Backend, ...] = field(

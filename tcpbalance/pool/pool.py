@@ -38,6 +38,7 @@ from tcpbalance.pool.slot import Slot, SlotObservers
 from tcpbalance.pool.slow_start import SlowStart
 from tcpbalance.pool.status_changes import StatusChanges
 from tcpbalance.pool.tier import PolicyFailureLog
+from tcpbalance.pool.timed_slot import TimedSlot
 from tcpbalance.stats import PoolStats, add_up
 from tcpbalance.wire.proxy_protocol import ProxyVersion
 
@@ -102,6 +103,7 @@ class Pool:
     :ivar retry_budget: bounds the retries that are under way at once.
     :ivar ejections: takes what connections show of backends; None where none is ejected.
     :ivar judges_connect_times: whether `Slot.took` is to be called with how long connecting took.
+    :ivar times_responses: whether `Slot.request_unfinished` and `Slot.request_sent` are to be called.
     :ivar cooldowns: takes note of each that begins.
     :ivar shortage: takes note of dials and checks that fail for want of something on this machine.
     :ivar selection: chooses among the backends.
@@ -273,6 +275,12 @@ class Pool:
             self._before_take(backend)
         return Slot(self._observers, backend, client)
 
+    def take_for_request(self, backend: Backend, client: bytes | None) -> Slot:
+        """Count a request to the backend, as ``take`` does a connection."""
+        if self._before_take is not None:
+            self._before_take(backend)
+        return self._request_slot(self._observers, backend, client)
+
     def _announce(self, backend: Backend) -> None:
         """Count a connection to the backend in all processes, if there may be another one."""
         shared = backend.shared
@@ -385,6 +393,8 @@ class Pool:
         self.selection.bounded_load = description.bounded_load
         outlier = description.outlier
         self.judges_connect_times = outlier is not None and outlier.slow_factor is not None
+        self.times_responses: bool = getattr(description.policy, "times_responses", False)
+        self._request_slot = TimedSlot if self.times_responses else Slot
         self._adopt_affinity(description.affinity)
         if self._reports is not None:
             self._record_affinity()

@@ -111,6 +111,12 @@ class Slot:
         else:
             ejections.answered(self.backend)
 
+    def request_sent(self) -> None:
+        """The last byte of a request has been sent; to be called where the pool times responses."""
+
+    def request_unfinished(self) -> None:
+        """The client has not sent all of the request that the backend gets; likewise."""
+
     def failed(self, seconds: float, cause: str) -> None:
         """The backend could not be reached, or ended the connection before its first byte.
 

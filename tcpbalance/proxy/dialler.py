@@ -116,6 +116,8 @@ class Dialler:
         "slot",
     )
 
+    _take = staticmethod(Pool.take)
+
     def __init__(
         self,
         pool: Pool,
@@ -194,7 +196,7 @@ class Dialler:
 
     def _try(self, backend: Backend) -> None:
         try:
-            self.slot = self.pool.take(backend, self.dial.client)
+            self.slot = self._take(self.pool, backend, self.dial.client)
         except NoCapacityError:
             self._carry_out(self.dial.after_refusal())
             return

@@ -21,6 +21,8 @@ from support.http_scene import HTTP_SCENES, ONE, TWO, HttpScene
 from support.memory_pipes import MemoryPipes
 from support.network import no_logged_failure
 from tcpbalance.http import carried_body
+from tcpbalance.pool.policies.peak_ewma import PeakEwmaPolicy
+from tcpbalance.pool.policies.round_robin import RoundRobin
 
 BOUND = 700 * 1024
 METHODS = [b"GET", b"PUT", b"POST"]
@@ -183,6 +185,17 @@ class Play:
     def act(self, deed: str, value: Any = None) -> None:
         getattr(self, f"_{deed}")(value)
         assert self.scene.kept < BOUND
+        assert sum(self.scene.active) == self._slots_held()
+
+    def _slots_held(self) -> int:
+        """Count the slots that the request under way has."""
+        held = 0
+        for session in self.scene.frontend.registry.sessions:
+            exchange: Any = session._exchange  # type: ignore[attr-defined]
+            dialler = None if exchange is None else exchange.dialler
+            held += exchange is not None and exchange.slot is not None
+            held += dialler is not None and dialler.slot is not None and exchange.slot is None
+        return held
 
     def _send(self, size: int) -> None:
         if not self.client.finished and not self.client.on_connection_error:
@@ -363,8 +376,13 @@ def test_each_request_gets_its_response(
 
 @pytest.mark.parametrize("kind", HTTP_SCENES)
 @settings(max_examples=60)
-@given(networks(), plans(), st.lists(HARMLESS | HARMFUL, max_size=25))
+@given(
+    networks(),
+    plans(),
+    st.lists(HARMLESS | HARMFUL, max_size=25),
+    st.sampled_from([RoundRobin, PeakEwmaPolicy]),
+)
 def test_any_interleaving_of_faults(
-    kind: type[HttpScene], network: dict[str, Any], requests: list[Request], deeds: list[Any]
+    kind: type[HttpScene], network: dict[str, Any], requests: list[Request], deeds: list[Any], policy: Any
 ) -> None:
-    play(kind, network, requests, deeds)
+    play(kind, network, requests, deeds, balance=policy)

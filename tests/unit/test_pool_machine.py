@@ -32,8 +32,9 @@ SETTINGS = st.tuples(st.integers(1, 256), st.none() | st.integers(1, 3), st.bool
 class Dialling:
     """A connection that is looking for its backend."""
 
-    def __init__(self, choices: Iterator[Backend], client: bytes | None) -> None:
+    def __init__(self, choices: Iterator[Backend], client: bytes | None, is_request: bool) -> None:
         self.choices = choices
+        self.is_request = is_request
         self.client = client
         self.slot: Slot | None = None
         self.tried: list[Backend] = []
@@ -126,20 +127,37 @@ class PoolMachine(RuleBasedStateMachine):
         assert backend in self.pool.backends
         assert backend not in dialling.tried
         dialling.tried.append(backend)
-        dialling.slot = self.pool.take(backend, dialling.client)
+        take = self.pool.take_for_request if dialling.is_request else self.pool.take
+        dialling.slot = take(backend, dialling.client)
         self.dialling.append(dialling)
 
-    @rule(client=st.sampled_from(CLIENTS))
-    def arrives(self, client: bytes | None) -> None:
-        self.try_next(Dialling(self.pool.selection.choices(client), client))
+    @rule(client=st.sampled_from(CLIENTS), is_request=st.booleans())
+    def arrives(self, client: bytes | None, is_request: bool) -> None:
+        self.try_next(Dialling(self.pool.selection.choices(client), client, is_request))
 
-    @rule(which=anyone, seconds=st.sampled_from([0.0, 0.001, 2.0]))
-    def connects(self, which: int, seconds: float) -> None:
+    @rule(which=anyone, seconds=st.sampled_from([None, 0.0, 0.001, 2.0]), has_body=st.booleans())
+    def connects(self, which: int, seconds: float | None, has_body: bool) -> None:
         if self.dialling:
-            slot = self.dialling.pop(which % len(self.dialling)).slot
+            dialling = self.dialling.pop(which % len(self.dialling))
+            slot = dialling.slot
             assert slot is not None
-            slot.connected(seconds)
+            if seconds is None and dialling.is_request:
+                slot.reused()
+            else:
+                slot.connected(seconds or 0.0)
+            if dialling.is_request and has_body:
+                slot.request_unfinished()
             self.open.append(slot)
+
+    @rule(which=anyone)
+    def is_sent(self, which: int) -> None:
+        if self.open:
+            self.open[which % len(self.open)].request_sent()
+
+    @rule(which=anyone, status=st.sampled_from([200, 502]))
+    def responds(self, which: int, status: int) -> None:
+        if self.open:
+            self.open[which % len(self.open)].responded(status)
 
     @rule(which=anyone, seconds=st.sampled_from([0.0, 0.001, 3.0]))
     def fails(self, which: int, seconds: float) -> None:

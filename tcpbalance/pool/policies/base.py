@@ -29,6 +29,8 @@ class Policy(Protocol):
     """Puts the backends in order for each connection; never looks at health or fullness.
 
     One instance serves one set of backends that never changes: a pool's primaries, or its backups.
+
+    A class with ``times_responses = True`` has ``Backend.response_time`` kept where requests are served.
     """
 
     def candidates(self, client: bytes | None) -> Iterator[Backend]:

@@ -1,8 +1,9 @@
-"""Peak EWMA: two at random, and the one that connects sooner for the load it has."""
+"""Peak EWMA: two at random, and the one that connects or responds sooner for the load it has."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.policies.base import OrderPreview, PolicyTools
@@ -18,12 +19,17 @@ that one tries it and not all at once."""
 
 
 class PeakEwmaPolicy:
-    """The cheaper of two drawn by weight, as in Finagle: connect time, times the connections there would be.
+    """The cheaper of two drawn by weight, as in Finagle: a time, times the connections there would be.
 
-    The connect time is an average that jumps to every peak (`PeakEwma`). Connections that are there count by
+    The time is an average that jumps to every peak (`PeakEwma`): of responses, where requests are sent to the
+    backend, which say more about it than connecting; else of connecting. Connections that are there count by
     weight, the one to come counts one: among idle backends weights decide in the draw alone. A backend never
     measured and idle costs nothing, so that it gets measured.
+
+    :cvar times_responses: see ``Policy``.
     """
+
+    times_responses: ClassVar[bool] = True
 
     def __init__(self, backends: Sequence[Backend], tools: PolicyTools) -> None:
         self._backends = backends
@@ -37,14 +43,17 @@ class PeakEwmaPolicy:
 
     def preview(self, client: bytes | None) -> OrderPreview:
         """See ``PreviewablePolicy``."""
-        by = "of two drawn at random by weight, the one that connects sooner for the connections that it has"
+        by = "of two drawn at random by weight, the one that needs less time for the connections that it has"
         return OrderPreview(likeliest_first(self._backends, self._cost), len(self._backends) == 1, by)
 
     def _cost(self, backend: Backend) -> float:
         shared = backend.shared
         active = backend.active if shared is None else shared.total
-        if backend.connect_time.measured:
-            needs = max(FASTEST, backend.connect_time.value(self._clock()))
+        average = backend.response_time
+        if not (average.measured or backend.stats.requests_total):
+            average = backend.connect_time
+        if average.measured:
+            needs = max(FASTEST, average.value(self._clock()))
         elif active:
             needs = FIRST_CONNECTION
         else:
