@@ -147,6 +147,8 @@ EFFECTS: Mapping[type, Mapping[str, Effect]] = {
         "head_timeout": _NEW_REQUESTS,
         "body_timeout": _NEW_REQUESTS,
         "body_min_rate": _NEW_REQUESTS,
+        "send_timeout": _NEW_REQUESTS,
+        "send_min_rate": _NEW_REQUESTS,
         "keepalive_timeout": _NEW_REQUESTS,
         "keepalive_requests": _NEW_REQUESTS,
         "head_size": _NEW_REQUESTS,

@@ -67,6 +67,23 @@ class HttpConfig:
         converter=plain.bandwidth,
         metadata=doc("Minimum rate of the body of a request, as the mean of 30 seconds."),
     )
+    send_timeout: Duration = field(
+        default=Duration(60),
+        converter=plain.duration,
+        validator=checks.longer_than_zero,
+        metadata=doc(
+            "How long a client may take none of the bytes of a response that wait for it. It is found out "
+            "after one to two times as long, and the connection is reset."
+        ),
+    )
+    send_min_rate: Bandwidth = field(
+        default=Bandwidth(256),
+        converter=plain.bandwidth,
+        metadata=doc(
+            "Minimum rate at which a client takes a response of which more waits for it, as the mean of each "
+            "`send_timeout`."
+        ),
+    )
     keepalive_timeout: Duration = field(
         default=Duration(60),
         converter=plain.duration,

@@ -454,7 +454,9 @@ class Exchange:
         if self.upload is not None:
             self.client_bytes += self.upload.count_carried()
         if self.response is not None:
-            self.backend_bytes += self.response.count_carried()
+            carried = self.response.count_carried()
+            self.response.passed += carried
+            self.backend_bytes += carried
 
     # Reaching a backend
 

@@ -6,6 +6,7 @@ import math
 import typing
 from typing import Final
 
+from tcpbalance.http.client_look import ClientLook
 from tcpbalance.http.client_side import ClientSession
 from tcpbalance.http.context import HttpContext
 from tcpbalance.http.dialling import HttpDialler
@@ -137,7 +138,7 @@ def next_deadline(request: TimedRequest) -> RequestDeadline:
         return RequestDeadline(due, RESPONSE_LATE, EndReason.RESPONSE_TIMEOUT)
     active = response.active + RESOLUTION
     if session.is_full or response.waits:
-        return _deadline_of_held(request, active)
+        return _deadline_of_held(request, response, active)
     pause = request.pool.http.stall_timeout
     if response.is_event_stream or (route is not None and route.has_time_limits):
         pause = _stall_timeout(request)
@@ -154,11 +155,10 @@ def next_look(request: TimedRequest) -> float:
     if request.phase is REACHING or (request.upload is None and request.response is None):
         return due
     context, route = request.context, request.route
-    pause: float = min(
-        context.timeouts.idle_timeout, context.http.body_timeout, request.pool.http.stall_timeout
-    )
+    http = context.http
+    pause: float = min(http.send_timeout, http.body_timeout, request.pool.http.stall_timeout)
     if route is not None and route.has_time_limits:
-        pause = min(context.timeouts.idle_timeout, _body_timeout(request), _stall_timeout(request))
+        pause = min(http.send_timeout, _body_timeout(request), _stall_timeout(request))
     return min(due, context.wheel.now + RESOLUTION + pause)
 
 
@@ -167,16 +167,18 @@ def _holds_client(request: TimedRequest, upload: Upload) -> bool:
     return request.session.client.stopped or upload.waits
 
 
-def _deadline_of_held(request: TimedRequest, active: float) -> RequestDeadline:
+def _deadline_of_held(request: TimedRequest, response: Response, active: float) -> RequestDeadline:
     """Give the deadline of a response that cannot go on, because the client takes no more.
 
     :param active: when its last bytes have come.
     """
-    timeouts = request.context.timeouts
+    context, look = request.context, response.last_look
     if request.backend is not None and request.backend.is_failing:
         # What came before a reset has less time to be passed on.
-        return RequestDeadline(active + timeouts.half_close_timeout, STOPPED, EndReason.BACKEND_RESET)
-    return RequestDeadline(active + timeouts.idle_timeout, STOPPED, EndReason.IDLE_TIMEOUT)
+        due = active + context.timeouts.half_close_timeout
+        return RequestDeadline(due, STOPPED, EndReason.BACKEND_RESET)
+    due = (active if look is None else look.at) + context.http.send_timeout
+    return RequestDeadline(due, STOPPED, EndReason.SEND_TIMEOUT)
 
 
 def excuses(request: TimedRequest, deadline: RequestDeadline, now: float) -> bool:
@@ -187,10 +189,18 @@ def excuses(request: TimedRequest, deadline: RequestDeadline, now: float) -> boo
     upload, response = request.upload, request.response
     if deadline.event is STOPPED:
         assert response is not None
-        if not _takes_some(request, request.session.client, response.active, now):
-            return False
-        response.active = now
-        return True
+        client = request.session.client
+        if deadline.reason is EndReason.SEND_TIMEOUT:
+            look = ClientLook(now, client.in_flight(), response.passed)
+            goes_on = response.last_look is None or not look.shows_too_slow(
+                response.last_look, request.context.http.send_min_rate
+            )
+            response.last_look = look
+        else:
+            goes_on = _takes_some(request, client, response.active, now)
+        if goes_on:
+            response.active = now
+        return goes_on
     if upload is not None and deadline.event is REQUEST_LATE:
         return not _is_late(request, upload, now)
     if upload is None or request.backend is None or request.phase is not AWAITING:

@@ -9,6 +9,7 @@ from tcpbalance.http import carried_body
 from tcpbalance.http.bodies import PassedBody, RunningBody, response_body
 from tcpbalance.http.carried_body import CarriableBody
 from tcpbalance.http.client_cookies import ClientCookies
+from tcpbalance.http.client_look import ClientLook
 from tcpbalance.http.client_side import CLOSE, KEEP, LINGER, ClientSession, Then
 from tcpbalance.http.context import HttpContext
 from tcpbalance.http.heads import RouteHeads
@@ -87,6 +88,8 @@ class Response(CarriableBody):
     :param connection: the backend's.
     :ivar body: what is on its way; None before the final head, and where there is none.
     :ivar is_event_stream: whether pauses of any length are usual in it.
+    :ivar passed: bytes of its body that were passed on to the client.
+    :ivar last_look: at the client, when it took no more; None before the first.
     """
 
     __slots__ = (
@@ -97,6 +100,8 @@ class Response(CarriableBody):
         "_unread",
         "body",
         "is_event_stream",
+        "last_look",
+        "passed",
     )
 
     def __init__(self, request: AnsweredRequest, connection: BackendHttpConnection) -> None:
@@ -108,6 +113,8 @@ class Response(CarriableBody):
         self._keeps_client = False
         self.body: PassedBody | None = None
         self.is_event_stream = False
+        self.passed = 0
+        self.last_look: ClientLook | None = None
 
     def feed(self, data: bytes, head: ResponseHead | None = None) -> None:
         """Take bytes that the backend has sent.
@@ -222,6 +229,7 @@ class Response(CarriableBody):
             return
         passed, surplus = body.feed(data)
         if passed:
+            self.passed += len(passed)
             self._request.session.client.transport.write(passed)
         if not surplus:
             self._carry_long()

@@ -22,6 +22,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpbalance.http.bare_exchange import BareExchange
+from tcpbalance.http.client_look import ClientLook
 from tcpbalance.http.client_side import KEEP, LINGER, RESET, HttpClient, Then
 from tcpbalance.http.context import HttpContext
 from tcpbalance.http.exchange import Exchange
@@ -119,8 +120,8 @@ class HttpSession:
         "_delivery",
         "_exchange",
         "_head_began",
-        "_in_flight",
         "_is_reading",
+        "_last_look",
         "_peer",
         "_phase",
         "_reader",
@@ -177,7 +178,7 @@ class HttpSession:
         self._aged_at = self._born + context.age_limit()
         self.due = math.inf
         self._until = math.inf
-        self._in_flight = -1
+        self._last_look: ClientLook | None = None
 
     # What the registry asks
 
@@ -649,9 +650,11 @@ class HttpSession:
             self._close(EndReason.KEEPALIVE_TIMEOUT)
 
     def _end_unless_fetching(self, now: float) -> None:
-        """Reset a client at its end, unless it has fetched some of its last answer since the last look."""
-        before, self._in_flight = self._in_flight, self.client.in_flight()
-        if self._in_flight in (0, before):
+        """Reset a client at its end, unless it has fetched enough of its last answer since the last look."""
+        look = ClientLook(now, self.client.in_flight(), 0)
+        before, self._last_look = self._last_look, look
+        is_late = before is not None and look.shows_too_slow(before, self._context.http.send_min_rate)
+        if is_late or not look.in_flight:
             self.client.close(orderly=False)
         else:
             self._until = now + self._context.timeouts.half_close_timeout

@@ -202,6 +202,7 @@ class Closable(Protocol):
 
 AT_ONCE = (
     EndReason.MAX_CONNECTION_AGE,
+    EndReason.SEND_TIMEOUT,
     EndReason.OVERLOAD,
     EndReason.ENDED_BY_OPERATOR,
     EndReason.SHUTDOWN,

@@ -199,6 +199,12 @@ class EndReason(enum.Enum):
         _RST,
         "no byte of the response's body moved for stall_timeout",
     )
+    SEND_TIMEOUT = (
+        "send_timeout",
+        "balancer",
+        _RST,
+        "the client took no byte of the response for send_timeout, or fewer than send_min_rate allows",
+    )
     TUNNEL_REFUSED = (
         "tunnel_refused",
         "balancer",

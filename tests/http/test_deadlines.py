@@ -237,7 +237,7 @@ def test_a_route_may_have_a_rate_of_its_own_for_bodies(
 def test_a_client_that_does_not_read_is_cut(make_scene: MakeScene) -> None:
     scene = make_scene(
         network={"send_buffer": 4_000, "receive_buffer": 4_000},
-        timeouts={"idle_timeout": 50.0},
+        http={"send_timeout": 50.0, "send_min_rate": 20},
         pool_http={"stall_timeout": 20.0},
     )
     client = scene.connect(GET)
@@ -245,27 +245,70 @@ def test_a_client_that_does_not_read_is_cut(make_scene: MakeScene) -> None:
     scene.send(scene.connection, b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + b"a" * 1_000_000)
     scene.advance(45.0)
     assert scene.records == []
-    for _ in range(10):
+    for _ in range(20):
         client.read(1000)
         scene.run()
         scene.advance(20.0)
     assert scene.records == []
-    scene.advance(200.0)
-    assert (client.saw, scene.ends) == ("reset", ["idle_timeout 200"])
+    scene.advance(105.0)
+    assert (client.saw, scene.ends) == ("reset", ["send_timeout 200"])
+
+
+@pytest.mark.parametrize("size", [30_000, 3_000_000])
+def test_a_client_that_reads_a_byte_now_and_then_is_cut(make_scene: MakeScene, size: int) -> None:
+    scene = make_scene(network={"send_buffer": 8_000, "receive_buffer": 8_000}, http={"send_timeout": 20.0})
+    client = scene.connect(GET)
+    client.stop_reading()
+    scene.send(scene.connection, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"a" * size)
+    for _ in range(30):
+        client.read(100)
+        scene.run()
+        scene.advance(5.0)
+    assert client.saw == "reset"
+
+
+def test_the_reason_is_that_it_takes_too_little(make_scene: MakeScene) -> None:
+    scene = make_scene(network={"send_buffer": 8_000, "receive_buffer": 8_000}, http={"send_timeout": 20.0})
+    client = scene.connect(GET)
+    client.stop_reading()
+    scene.send(scene.connection, b"HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n" + b"a" * 3_000_000)
+    took = 0
+    while not scene.records and took < 100:
+        took += 1
+        client.read(100)
+        scene.run()
+        scene.advance(5.0)
+    # Two looks; and the 60 seconds of the keys that say when a look is at the latest.
+    assert took <= 15
+    assert scene.ends == ["send_timeout 200"]
+
+
+@pytest.mark.parametrize("size", [30_000, 600_000])
+def test_a_client_that_reads_slowly_gets_all(make_scene: MakeScene, size: int) -> None:
+    scene = make_scene(
+        network={"send_buffer": 8_000, "receive_buffer": 8_000},
+        http={"send_timeout": 20.0},
+        timeouts={"half_close_timeout": 20.0},
+    )
+    client = scene.connect(GET)
+    client.stop_reading()
+    scene.send(scene.connection, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"a" * size)
+    for _ in range(size // 3_000 + 2):
+        client.read(3_000)
+        scene.run()
+        scene.advance(9.0)
+    assert (len(client.received.partition(b"\r\n\r\n")[2]), scene.ends) == (size, ["answered 200"])
 
 
 @pytest.mark.parametrize("size", [100_000, 10_000_000])
 def test_a_client_that_stops_reading_is_cut_by_a_short_time_limit(make_scene: MakeScene, size: int) -> None:
-    scene = make_scene(
-        network={"send_buffer": 4_000, "receive_buffer": 4_000},
-        timeouts={"idle_timeout": 3.0, "half_close_timeout": 3.0},
-    )
+    scene = make_scene(network={"send_buffer": 4_000, "receive_buffer": 4_000}, http={"send_timeout": 3.0})
     client = scene.connect(GET)
     client.stop_reading()
     scene.send(scene.connection, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"a" * size)
     assert lasts(scene, 2.5, 12.0)
     scene.advance(10.0)
-    assert (client.saw, scene.ends) == ("reset", ["idle_timeout 200"])
+    assert (client.saw, scene.ends) == ("reset", ["send_timeout 200"])
 
 
 def test_a_client_that_pauses_once_the_backend_reads_again_is_late(make_scene: MakeScene) -> None:

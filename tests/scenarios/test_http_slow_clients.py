@@ -35,8 +35,8 @@ format = "json"
 mode = "http"
 listen = "127.0.0.1:0"
 pool = "web"
-idle_timeout = "1s"
 half_close_timeout = "1s"
+http.send_timeout = "1s"
 http.head_timeout = "2s"
 http.body_timeout = "2s"
 
@@ -60,7 +60,7 @@ class Attack:
 ATTACKS = {
     "heads": Attack(("-H", "-u{url}/"), "head_timeout"),
     "bodies": Attack(("-B", "-s100000", "-u{url}/hash"), "body_timeout"),
-    "readers": Attack(("-X", "-w256", "-y512", "-n20", "-z8", "-u{url}/stream"), "idle_timeout"),
+    "readers": Attack(("-X", "-w256", "-y512", "-n20", "-z8", "-u{url}/stream"), "send_timeout"),
 }
 
 pytestmark = pytest.mark.requires("node", "slowhttptest")

@@ -62,6 +62,8 @@ error_pages = { 404 = "404.html", "502-504" = "errors/down.json" }
 head_timeout = "5s"
 body_timeout = "20s"
 body_min_rate = "1KiB/s"
+send_timeout = "40s"
+send_min_rate = "2KiB/s"
 keepalive_timeout = "90s"
 keepalive_requests = 100
 head_size = "16KiB"
@@ -162,6 +164,8 @@ def test_everything(everything: Config, folder: Path) -> None:
                     head_timeout=5,
                     body_timeout=20,
                     body_min_rate=1024,
+                    send_timeout=40,
+                    send_min_rate=2048,
                     keepalive_timeout=90,
                     keepalive_requests=100,
                     head_size=16384,
@@ -470,7 +474,7 @@ def test_a_file_that_cannot_be_read_is_a_mistake_at_its_key(folder: Path) -> Non
         read_config(folder / "tcpbalance.toml")
     assert [str(problem).removeprefix(f"{folder}/tcpbalance.toml:") for problem in caught.value.problems] == [
         f"5: frontends.web.error_pages.404: {page} is larger than 1 MiB, leave large files to a backend",
-        f"47: frontends.web.routes[2].answer.file: cannot read {folder}/gone.txt: no such file or directory",
+        f"49: frontends.web.routes[2].answer.file: cannot read {folder}/gone.txt: no such file or directory",
     ]
 
 
