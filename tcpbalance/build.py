@@ -26,8 +26,6 @@ from tcpbalance.config.tls import FrontendTlsConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.net.binding import ListenError, addresses_of
 from tcpbalance.net.socket_file import SocketFile
-from tcpbalance.net.tls.client import ClientTls
-from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.description import PoolDescription
 from tcpbalance.pool.pool import Pool
@@ -40,6 +38,8 @@ HTTP_1_1 = AlpnName("http/1.1")
 
 if TYPE_CHECKING:
     from tcpbalance.http.settings import HttpParts
+    from tcpbalance.net.tls.client import ClientTls
+    from tcpbalance.net.tls.server import ServerTls
 
 _log = Logger()
 
@@ -127,6 +127,8 @@ def _preread_settings(
 
 def _server_tls(frontend: FrontendConfig, config: FrontendTlsConfig) -> ServerTls:
     """Make what clients speak TLS with; those that offer HTTP/2 as well are to choose what is spoken here."""
+    from tcpbalance.net.tls.server import ServerTls
+
     if frontend.mode == "tcp":
         return ServerTls(config)
     from tcpbalance.http.answers import answer_to_plain
@@ -360,4 +362,8 @@ def _look_up(before: Config, after: Config) -> Mapping[Address, Sequence[Address
 
 
 def _client_tls(table: PoolConfig) -> ClientTls | None:
-    return None if table.tls is None else ClientTls(table.tls)
+    if table.tls is None:
+        return None
+    from tcpbalance.net.tls.client import ClientTls
+
+    return ClientTls(table.tls)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionClosed, ConnectionDone
 from twisted.internet.interfaces import IHandshakeListener
@@ -18,8 +18,10 @@ from tcpbalance.net.adapted_transport import as_transport
 from tcpbalance.net.connect_errors import ConnectFailed, internal_error, timed_out
 from tcpbalance.net.connecting import ConnectionFactory, Connector, Pending
 from tcpbalance.net.faults import fault_of_error, fault_of_handshake
-from tcpbalance.net.tls.client import TlsPeer
 from tcpbalance.net.tls.errors import HandshakeFailed, handshake_cause
+
+if TYPE_CHECKING:
+    from tcpbalance.net.tls.client import TlsPeer
 
 Preamble = Callable[[Any], bytes]
 

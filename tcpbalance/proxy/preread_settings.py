@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from attrs import field, frozen
 
 from tcpbalance.admission.networks import NetworkSet
@@ -9,10 +11,12 @@ from tcpbalance.config.draft import checked
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.net.addresses import ClientAddress
-from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.hand_over import HandOver
 from tcpbalance.wire.server_names import NameMap
+
+if TYPE_CHECKING:
+    from tcpbalance.net.tls.server import ServerTls
 
 
 def _preread_timeout(seconds: float) -> float:

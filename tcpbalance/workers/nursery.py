@@ -1,6 +1,7 @@
 """The nursery: a process that has imported all that a worker needs, and forks workers on request.
 
-It has no reactor and no thread, which a fork would not survive. A worker is there within milliseconds, and
+It has no reactor and no thread, which a fork would not survive. What only some configurations need, it
+imports when the first worker of such a configuration is asked for. A worker is there within milliseconds, and
 shares the memory of what was imported with all others. Its parent is the supervisor, which adopts orphans
 (``PR_SET_CHILD_SUBREAPER``, prctl(2)), and so learns how it has ended.
 """
@@ -9,17 +10,17 @@ from __future__ import annotations
 
 import gc
 import importlib
-import linecache
 import os
 import random
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from tcpbalance.overload.gauges import trim_memory
 from tcpbalance.workers import messages
+from tcpbalance.workers.lean_imports import lean_imports
 from tcpbalance.workers.messages import Message
 
 Main = Callable[[Message], None]
@@ -35,7 +36,8 @@ _MAX_REASON = 1000
 def serve(sock: socket.socket, main: Main) -> None:
     """Fork a worker for each message until there will be no more.
 
-    Each is answered with its ``pid`` and a descriptor of the process, or with an ``error``.
+    Each is answered with its ``pid`` and a descriptor of the process, or with an ``error``. What it says that
+    it ``imports`` is imported before, so that all workers share it.
     """
     while True:
         request = messages.receive(sock)
@@ -50,6 +52,11 @@ def serve(sock: socket.socket, main: Main) -> None:
 def answer(sock: socket.socket, request: Message, main: Main) -> None:
     """Fork a worker for one message, and say what has come of it."""
     pid = 0
+    try:
+        _import_more(request.content.get("imports", ()))
+    except Exception as error:
+        messages.send(sock, {"error": f"{type(error).__name__}: {error}"[:_MAX_REASON]})
+        return
     try:
         pid = _fork_orphan(sock, request, main)
         process = os.pidfd_open(pid)
@@ -123,22 +130,20 @@ def _be(main: Main, request: Message) -> None:
 
 
 def _import_main(module: str) -> Main:
-    """Import what a worker is, and all that it needs.
-
-    attrs keeps the source of each method that it writes, for tracebacks: 600 KiB in all. What is forgotten
-    between imports, the next of them have the memory of; later no worker would.
-    """
-
-    def forget_source(_phase: str, _info: Mapping[str, int]) -> None:
-        linecache.clearcache()
-
-    gc.callbacks.append(forget_source)
-    try:
+    """Import what a worker is, and all that it needs."""
+    with lean_imports():
         main: Main = importlib.import_module(module).main
-    finally:
-        gc.callbacks.remove(forget_source)
-        linecache.clearcache()
     return main
+
+
+def _import_more(modules: Iterable[str]) -> None:
+    """Import what a configuration needs besides."""
+    missing = [module for module in modules if module not in sys.modules]
+    if missing:
+        with lean_imports():
+            for module in missing:
+                importlib.import_module(module)
+        _share_memory()
 
 
 def _share_memory() -> None:

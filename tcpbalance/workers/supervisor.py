@@ -24,6 +24,7 @@ from tcpbalance.event import OneTimeEvent, OnEvent
 from tcpbalance.orphans import OrphanReaper, adopt_orphans
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
+from tcpbalance.services.first_imports import modules_that_serve
 from tcpbalance.systemd.notification import Summary
 from tcpbalance.workers.client_counts import ClientCounts
 from tcpbalance.workers.common_affinity import CommonAffinity
@@ -185,7 +186,12 @@ class Supervisor(Service):
     # Workers
 
     def _make_worker(self, place: int, column: int, nursery: Nursery) -> WorkerProcess:
-        return WorkerProcess(self._reactor, place, column, nursery, self, timeout=self._timeout)
+        imports = modules_that_serve(self.config, follows=True)
+        if self.config.admin is not None:
+            imports.append("tcpbalance.workers.answers")
+        return WorkerProcess(
+            self._reactor, place, column, nursery, self, timeout=self._timeout, imports=imports
+        )
 
     def has_forked(self, process: WorkerProcess) -> None:
         """See ``worker_process.Observer``."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from random import Random
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import twisted.internet.epollreactor  # noqa: F401 - what the reactor is made of, before the fork
 from twisted.internet.defer import CancelledError
@@ -30,7 +30,6 @@ from tcpbalance.net.clock import make_monotonic
 from tcpbalance.net.errnos import OUT_OF_DESCRIPTORS
 from tcpbalance.net.inherited import InheritedSockets
 from tcpbalance.threads import in_thread, share_the_lock
-from tcpbalance.workers.answers import WorkerAnswers
 from tcpbalance.workers.channel import Channel
 from tcpbalance.workers.client_counts import ClientsOfPlace
 from tcpbalance.workers.common_drains import FollowedDrains
@@ -46,6 +45,9 @@ from tcpbalance.workers.worker_counts import WorkerCounts
 from tcpbalance.workers.worker_hand_over import WorkerHandOver
 from tcpbalance.workers.worker_load import WorkerLoad
 from tcpbalance.workers.worker_log import WorkerLog
+
+if TYPE_CHECKING:
+    from tcpbalance.workers.answers import WorkerAnswers
 
 CONTROL, LOG = 0, 1
 """Which of the descriptors of the first message is the connection to the supervisor, and which the pipe for
@@ -189,20 +191,26 @@ class Worker:
         self._balancer = balancer
         balancer.report_events_to(lambda kind, about: self._say({"event": kind, "about": about}))
         self._pause()
-        self._shared_states = self._make_shared_states(balancer)
+        self._shared_states = self._make_shared_states(balancer, answers=config.admin is not None)
 
-    def _make_shared_states(self, balancer: Balancer) -> Sequence[WorkerSharedState]:
-        """Make what this worker has in common with the others."""
+    def _make_shared_states(self, balancer: Balancer, *, answers: bool) -> Sequence[WorkerSharedState]:
+        """Make what this worker has in common with the others.
+
+        :param answers: whether there is an admin side, which alone asks.
+        """
         self._clients = ClientsOfPlace(lambda: limited_clients(balancer), self._say, self._reactor)
         give_way_to(self._reactor, balancer.others_wait)
-        self._answers = WorkerAnswers(self._reactor, monotonic, balancer, self.place, self._channel.send)
         shared_states: list[WorkerSharedState] = [
             self._clients,
             self._exchange,
             self._following,
             FollowedDrains(balancer, monotonic),
-            self._answers,
         ]
+        if answers:
+            from tcpbalance.workers.answers import WorkerAnswers
+
+            self._answers = WorkerAnswers(self._reactor, monotonic, balancer, self.place, self._channel.send)
+            shared_states.append(self._answers)
         if self._load is not None:
             shared_states.append(WorkerCounts(self._reactor, self._load, Random().random))
         return shared_states

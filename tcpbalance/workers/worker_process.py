@@ -87,6 +87,7 @@ class WorkerProcess:
     :param nursery: forks it.
     :param observer: takes note of what it does.
     :param timeout: seconds without an answer after which it is ended.
+    :param imports: modules that it needs by its configuration.
     :raises OSError: the system has no more descriptors.
     :ivar is_greeted: whether it is, or was, there to be sent what it has to know.
     :ivar ended_pid: its process id, once it has ended.
@@ -100,7 +101,15 @@ class WorkerProcess:
     _log = Logger()
 
     def __init__(
-        self, reactor: Any, place: int, column: int, nursery: Nursery, observer: Observer, *, timeout: float
+        self,
+        reactor: Any,
+        place: int,
+        column: int,
+        nursery: Nursery,
+        observer: Observer,
+        *,
+        timeout: float,
+        imports: Sequence[str] = (),
     ) -> None:
         self.place = place
         self.column = column
@@ -109,6 +118,7 @@ class WorkerProcess:
         self._reactor = reactor
         self._nursery = nursery
         self._observer = observer
+        self._imports = list(imports)
         self._pulse = Pulse(timeout)
         self.why_ended = ""
         self.reported = ""
@@ -129,7 +139,8 @@ class WorkerProcess:
         """Have it forked; to be called once."""
         with self._theirs:
             descriptors = [self._theirs.fileno(), self._log_writer]
-            forked = self._nursery.fork({"place": self.place, "column": self.column}, descriptors)
+            request = {"place": self.place, "column": self.column, "imports": self._imports}
+            forked = self._nursery.fork(request, descriptors)
         os.close(self._log_writer)
         forked.addCallbacks(self._forked, self._not_forked)
 

@@ -27,6 +27,7 @@ NURSERY = [sys.executable, "-m", "tcpbalance.workers.nursery"]
 MODULE = """\
 import os
 import random
+import sys
 
 drawn = random.random()
 
@@ -41,6 +42,9 @@ def main(request):
         raise SystemExit(request.content["status"])
     elif how == "hang":
         signal.pause()
+    elif how == "imported":
+        (descriptor,) = request.descriptors
+        os.write(descriptor, b"another" if "another" in sys.modules else b"")
 """
 
 
@@ -145,6 +149,31 @@ def test_it_ends_with_its_socket_alone_and_workers_go_on(tmp_path: Path) -> None
     assert not select.select([worker], [], [], 0)[0]
     os.kill(pid, signal.SIGKILL)
     assert status_of(worker) == -signal.SIGKILL
+
+
+def test_what_a_worker_is_to_import_is_imported_before_it_is_forked(tmp_path: Path) -> None:
+    (tmp_path / "another.py").write_text("")
+    with running(tmp_path) as (sock, _):
+        answers = []
+        # The second one shares what was imported for the first, and asks for nothing.
+        for asked in ({"imports": ["another"]}, {}):
+            reader, writer = os.pipe()
+            with os.fdopen(reader, "rb") as answer:
+                _, process = forked(sock, {"how": "imported", **asked}, (writer,))
+                os.close(writer)
+                answers.append(answer.read())
+                assert status_of(process) == 0
+        assert answers == [b"another", b"another"]
+
+
+def test_what_cannot_be_imported_is_an_answer_and_the_nursery_goes_on(tmp_path: Path) -> None:
+    with running(tmp_path) as (sock, _):
+        messages.send(sock, {"how": "exit", "imports": ["no_such_module"]})
+        answer = messages.receive(sock)
+        assert answer is not None
+        assert answer.content == {"error": "ModuleNotFoundError: No module named 'no_such_module'"}
+        _, process = forked(sock, {"how": "exit", "status": 0})
+        assert status_of(process) == 0
 
 
 def test_a_fork_that_fails_is_an_answer_and_the_next_may_succeed(monkeypatch: pytest.MonkeyPatch) -> None:

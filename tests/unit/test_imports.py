@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from support.configs import pool
+from support.not_in_a_worker import NOT_IN_A_WORKER, are_not_among
 from tcpbalance.config_reader import read_config
 from tcpbalance.workers.config_memory import write_config
 
@@ -26,44 +27,6 @@ from tcpbalance.workers import nursery
 nursery._import_main("tcpbalance.workers.worker")
 print(len(linecache.cache))
 """
-
-NOT_IN_A_WORKER = [
-    # Configuration files are read by the supervisor.
-    "cattrs",
-    "tomllib",
-    "tcpbalance.config.loader",
-    "tcpbalance.config_reader",
-    # It makes the checks and writes affinity down.
-    "tcpbalance.health.monitor",
-    "tcpbalance.health.probes",
-    "tcpbalance.journal",
-    "twisted.web",
-    # It serves the admin side, and has the workers.
-    "tcpbalance.control.admin_http",
-    "tcpbalance.control.openapi",
-    "tcpbalance.workers.nursery_process",
-    "tcpbalance.workers.place",
-    "tcpbalance.workers.supervisor",
-    # Its process begins with these.
-    "tcpbalance.cli",
-    "tcpbalance.daemon",
-    "argparse",
-    # Only mode = "http" needs what serves requests.
-    "tcpbalance.http.factory",
-    "tcpbalance.http.routes",
-    "tcpbalance.http.settings",
-    "tcpbalance.http.session",
-    "tcpbalance.wire.http.head",
-    # These are for what few have: names of hosts, endpoints, third parties' policies.
-    "pycares",
-    "twisted.internet.endpoints",
-    "importlib.metadata",
-    # A few lines of these do not make up for their memory.
-    "decimal",
-    "difflib",
-    "statistics",
-]
-
 
 COMMAND = """
 import sys
@@ -110,11 +73,6 @@ def imported(program: str, *arguments: str, descriptors: tuple[int, ...] = ()) -
         pass_fds=descriptors,
     )
     return done.stdout.split()
-
-
-def are_not_among(modules: list[str], names: list[str]) -> None:
-    found = [module for module in modules for name in names if f"{module}.".startswith(f"{name}.")]
-    assert found == []
 
 
 def test_a_worker_imports_nothing_of_what_the_supervisor_does() -> None:
