@@ -30,7 +30,9 @@ class Worker:
         self.place, self.column = place, 0
         self.clock = Clock()
         self.accepts = False
-        self.reports = False
+        # As the supervisor sees it: it was told to hand over, and has said that it has.
+        self.hands_over = False
+        self.has_handed_over = False
         self.sessions: list[tuple[str, bytes]] = []
         self.to_worker: deque[Mapping[str, Any]] = deque()
         self.to_supervisor: deque[Mapping[str, Any]] = deque()
@@ -50,7 +52,6 @@ class Worker:
             self.accepts = True
         elif "hand_over" in content:
             self.accepts = False
-            self.reports = True
             self.clients.report()
             self.to_supervisor.append({"handed_over": True})
         else:
@@ -126,6 +127,7 @@ class Machine(RuleBasedStateMachine):
     def take(self, worker: Worker) -> None:
         content = worker.to_supervisor.popleft()
         if "handed_over" in content:
+            worker.has_handed_over = True
             self.of_place(worker.place)[-1].send({"accept": True})
         else:
             self.counts.note(worker, Message(content))
@@ -134,8 +136,9 @@ class Machine(RuleBasedStateMachine):
     def replace(self, place: int) -> None:
         """Only one that accepts is replaced, as in a place."""
         present = self.of_place(place)[-1]
-        if present.accepts:
+        if present.accepts and not present.hands_over:
             self.start(place)
+            present.hands_over = True
             present.send({"hand_over": True})
 
     @rule(data=st.data())
@@ -144,10 +147,10 @@ class Machine(RuleBasedStateMachine):
         self.workers.remove(worker)
         self.counts.has_ended(worker)
         of_place = self.of_place(worker.place)
-        if not of_place or of_place[-1].reports:
+        if not of_place or of_place[-1].hands_over:
             self.start(worker.place)
             of_place = self.of_place(worker.place)
-        if len(of_place) < 2 or of_place[-2].reports:
+        if len(of_place) < 2 or of_place[-2].has_handed_over:
             of_place[-1].send({"accept": True})
 
     @rule(place=st.integers(0, 1), frontend=st.sampled_from(FRONTENDS))
