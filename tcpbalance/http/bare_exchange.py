@@ -11,18 +11,20 @@ from __future__ import annotations
 from tcpbalance.http.client_side import KEEP
 from tcpbalance.http.exchange import Exchange
 from tcpbalance.http.heads import request_id_line
-from tcpbalance.http.phases import ANSWERING, BAD_RESPONSE, OVER
+from tcpbalance.http.idle import REPEATABLE
+from tcpbalance.http.phases import ANSWERING, AWAITING, BAD_RESPONSE, OVER
 from tcpbalance.http.record import MAX_RECORDED_TEXT, RequestRecord
+from tcpbalance.http.reported import request_id
 from tcpbalance.http.request_record import origin
 from tcpbalance.http.response import Response
 from tcpbalance.http.routing import shows_certificate
 from tcpbalance.http.upstream import NOT_IN_USE, BackendHttpConnection
-from tcpbalance.pool.backend import Backend
 from tcpbalance.proxy.reasons import ANSWERED, EndReason
 from tcpbalance.wire.http.errors import BadRequest, BadResponse
 from tcpbalance.wire.http.head import RequestHead
 from tcpbalance.wire.http.routing_path import is_plain_path
 from tcpbalance.wire.http.target import ORIGIN, RequestTarget, read_authority
+from tcpbalance.wire.http.usual_head import UsualRequestHead, UsualResponseHead
 
 
 class BareExchange(Exchange):
@@ -32,43 +34,75 @@ class BareExchange(Exchange):
 
     def begin(self, head: RequestHead, rest: bytes) -> bytes:
         """See ``Exchange``."""
-        context, preread, path = self.context, self.session.preread, head.target.partition(b"?")[0]
+        context, session = self.context, self.session
         if (
             rest
-            or head.method != b"GET"
-            or not head.is_usual()
-            or not path.startswith(b"/")
+            or not isinstance(head, UsualRequestHead)
             or context.request_limits is not None
-            or (preread is not None and shows_certificate(preread))
-            or (context.looks_at_paths and not is_plain_path(path))
+            or (session.preread is not None and shows_certificate(session.preread))
+            or (context.looks_at_paths and not is_plain_path(head.path))
         ):
             return super().begin(head, rest)
         try:
-            authority = read_authority(head.special[b"host"][0])
+            authority = read_authority(head.host)
         except BadRequest:
             return super().begin(head, rest)
-        route = context.routes.match(authority.host, path, b"GET", head)
-        if route is None or not route.is_plain:
+        route = context.routes.match(authority.host, head.path, b"GET", head)
+        if (
+            route is None
+            or not route.is_plain
+            or (pool := route.pool) is None
+            or pool.cookie_affinity is not None
+            or (client := session.reported_client(head, context)).trusted
+        ):
             return super().begin(head, rest)
         self.head = head
-        self.target = RequestTarget(ORIGIN, authority, head.target, path)
+        self.target = RequestTarget(ORIGIN, authority, head.target, head.path)
         self.route = route
-        self.is_bare = True
+        self.client = client
+        self.packed = session.packed
         self.client_bytes = head.size
-        self._serve(route, head)
+        self.is_bare = True
+        heads = self.heads = context.heads[route]
+        if heads.names_requests:
+            self.request_id = request_id(head, client)
+        self._reach(pool)
         return b""
 
-    def _request_head(self, backend: Backend) -> bytes:
+    def _max_idle(self) -> float:
         """See ``Exchange``."""
-        heads, head, target, client = self.heads, self.head, self.target, self.client
-        if not self.is_bare or heads.strips_prefix or self.pool.http.host != "client":
-            return super()._request_head(backend)
+        return REPEATABLE if self.is_bare else super()._max_idle()
+
+    def _send(self, connection: BackendHttpConnection) -> None:
+        """See ``Exchange``."""
+        session, context, head = self.session, self.context, self.head
+        if (
+            not self.is_bare
+            or self.dialler is not None
+            or self.heads.strips_prefix
+            or context.limits.bandwidth_per_connection is not None
+            or (http := self.pool.http).host != "client"
+        ):
+            super()._send(connection)
+            return
         assert head is not None
-        assert target is not None
-        assert client is not None
-        if self.request_id is None:
-            return heads.requests.write_usual(head, target, client)
-        return heads.requests.write_usual(head, target, client, request_id_line(self.request_id))
+        assert self.target is not None
+        assert self.client is not None
+        assert self.route is not None
+        connection.session = self
+        self.backend = connection
+        self.phase = AWAITING
+        backend = self.served_by = connection.backend
+        self.reused = True
+        backend.stats.requests_total += 1
+        name = b"" if self.request_id is None else request_id_line(self.request_id)
+        data = self.heads.requests.write_usual(head, self.target, self.client, name)
+        clock, timeout = context.clock, self.route.response_timeout
+        sent_at = self.sent_at = clock()
+        connection.transport.write(data)
+        due = sent_at + (http.response_timeout if timeout is None else timeout)
+        if due < session.due:
+            session.expect(due)
 
     def _begin_response(self, connection: BackendHttpConnection, data: bytes) -> None:
         """See ``Exchange``."""
@@ -79,11 +113,9 @@ class BareExchange(Exchange):
             self.happened(BAD_RESPONSE, EndReason.BAD_RESPONSE, str(error))
             return
         if (
-            head is None
-            or (length := head.usual_length()) is None
-            or length != len(data) - head.size
+            not isinstance(head, UsualResponseHead)
+            or (length := head.length) != len(data) - head.size
             or not self.is_bare
-            or self.cookies is not None
             or (self.dialler is not None and self.names_client)
             or not session.may_keep(self.context)
         ):

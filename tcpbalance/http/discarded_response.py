@@ -7,7 +7,8 @@ from tcpbalance.http.upstream import MAX_INTERIM
 from tcpbalance.wire.http.errors import BadResponse
 from tcpbalance.wire.http.fields import keeps_alive
 from tcpbalance.wire.http.framing import TUNNEL, UNTIL_CLOSE, Framing, response_framing
-from tcpbalance.wire.http.head import ResponseHead, ResponseReader
+from tcpbalance.wire.http.head import ResponseHead
+from tcpbalance.wire.http.head_reader import ResponseReader
 
 
 class DiscardedResponse:

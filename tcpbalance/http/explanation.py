@@ -36,7 +36,8 @@ from tcpbalance.wire.http.errors import BadRequest
 from tcpbalance.wire.http.fields import expects_continue
 from tcpbalance.wire.http.forwarded import ForwardedClient
 from tcpbalance.wire.http.framing import Framing, request_framing
-from tcpbalance.wire.http.head import RequestHead, RequestReader
+from tcpbalance.wire.http.head import RequestHead
+from tcpbalance.wire.http.head_reader import RequestReader
 from tcpbalance.wire.http.target import RequestTarget, read_target
 
 NEW_ID = b"(new)"

@@ -116,7 +116,7 @@ class Route:
     :param upgrade: protocols that connections may switch to, in lower case.
     :param methods: with which it takes requests; none for any.
     :param headers: which requests must have: each with its name in lower case, and its value or None for any.
-    :ivar is_plain: whether all its requests go to backends, whichever client has sent them.
+    :ivar is_plain: whether all its requests go to one pool and nowhere else, whichever client has sent them.
     :ivar has_time_limits: whether it has limits of its own for pauses in bodies.
     """
 
@@ -144,7 +144,7 @@ class Route:
 
     @is_plain.default
     def _needs_no_further_look(self) -> bool:
-        return self.access is None and (self.pool is not None or self.pools is not None)
+        return self.access is None and self.pool is not None and self.mirror is None
 
     @has_time_limits.default
     def _has_time_limits(self) -> bool:

@@ -46,7 +46,8 @@ from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.proxy.registry import BytesCarrier
 from tcpbalance.wire.http.errors import BadRequest
 from tcpbalance.wire.http.forwarded import ForwardedClient
-from tcpbalance.wire.http.head import RequestHead, RequestReader
+from tcpbalance.wire.http.head import RequestHead
+from tcpbalance.wire.http.head_reader import RequestReader
 
 MAX_SENT_AHEAD = 64 * 1024
 """Bytes of further requests that wait here; beyond them the client is not read."""

@@ -12,7 +12,7 @@ from tcpbalance.proxy.dialler import Caller
 from tcpbalance.proxy.peer import Peer, PeerOwner
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.wire.http.diagnose import HeadLimits
-from tcpbalance.wire.http.head import ResponseReader
+from tcpbalance.wire.http.head_reader import ResponseReader
 
 
 class ConnectionUser(PeerOwner, typing.Protocol):

@@ -22,7 +22,7 @@ from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.weighted_pools import WeightedPools
 from tcpbalance.wire.http.cookie import CookieReader
 from tcpbalance.wire.http.diagnose import HeadLimits
-from tcpbalance.wire.http.head import RequestReader
+from tcpbalance.wire.http.head_reader import RequestReader
 
 MakeScene = Callable[..., HttpScene]
 

@@ -26,7 +26,7 @@ from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.wire.http.diagnose import HeadLimits
 from tcpbalance.wire.http.forwarded import ForwardedClient
 from tcpbalance.wire.http.framing import NO_BODY
-from tcpbalance.wire.http.head import RequestReader
+from tcpbalance.wire.http.head_reader import RequestReader
 from tcpbalance.wire.http.rewrite import FieldEdits
 from tcpbalance.wire.http.target import read_target
 

@@ -10,7 +10,7 @@ from tcpbalance.wire.http.chunks import ChunkWalker
 from tcpbalance.wire.http.errors import BadMessage
 from tcpbalance.wire.http.fields import expects_continue
 from tcpbalance.wire.http.framing import Body, Framing, request_framing, response_framing
-from tcpbalance.wire.http.head import RequestReader, ResponseReader
+from tcpbalance.wire.http.head_reader import RequestReader, ResponseReader
 from tcpbalance.wire.http.target import read_target
 
 Verdict = tuple[int, str] | None

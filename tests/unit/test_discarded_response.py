@@ -10,7 +10,7 @@ from tcpbalance.http.discarded_response import DiscardedResponse
 from tcpbalance.http.upstream import MAX_RESPONSE_LINES
 from tcpbalance.wire.http.diagnose import HeadLimits
 from tcpbalance.wire.http.errors import BadResponse
-from tcpbalance.wire.http.head import ResponseReader
+from tcpbalance.wire.http.head_reader import ResponseReader
 
 RESPONSES = [
     b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",

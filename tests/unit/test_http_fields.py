@@ -11,7 +11,8 @@ from tcpbalance.wire.http.cookie import CookieReader, set_cookie
 from tcpbalance.wire.http.dates import http_date
 from tcpbalance.wire.http.diagnose import HeadLimits
 from tcpbalance.wire.http.fields import expects_continue, keeps_alive, takes_trailers, upgrade
-from tcpbalance.wire.http.head import RequestHead, RequestReader
+from tcpbalance.wire.http.head import RequestHead
+from tcpbalance.wire.http.head_reader import RequestReader
 from tcpbalance.wire.http.status import reason
 
 

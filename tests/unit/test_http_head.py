@@ -9,7 +9,8 @@ import pytest
 from support.work import work
 from tcpbalance.wire.http.diagnose import HeadLimits
 from tcpbalance.wire.http.errors import BadRequest, BadResponse, Cause
-from tcpbalance.wire.http.head import RequestHead, RequestReader, ResponseReader, _match_request
+from tcpbalance.wire.http.head import RequestHead, match_request
+from tcpbalance.wire.http.head_reader import RequestReader, ResponseReader
 
 HEAD = (
     b"GET /a?b HTTP/1.1\r\nHost: a.example\r\nAccept:*/*  \r\nconnection: Close, X-Hop, b a d\r\n"
@@ -192,9 +193,9 @@ def test_a_head_byte_by_byte_costs_the_same_for_each_byte(
 
     def match(data: bytes, start: int, stop: int) -> object:
         matched.append(len(data))
-        return _match_request(data, start, stop)
+        return match_request(data, start, stop)
 
-    monkeypatch.setattr("tcpbalance.wire.http.head._match_request", match)
+    monkeypatch.setattr("tcpbalance.wire.http.head_reader.match_request", match)
     short, long = make(1024), make(8192)
     assert drip(long) <= 4 * len(long)
     # The expression is tried on the first bytes, and would be once more on the whole head.

@@ -18,7 +18,7 @@ from tcpbalance.wire.http.chunks import last_chunk, one_chunk
 from tcpbalance.wire.http.diagnose import HeadLimits
 from tcpbalance.wire.http.forwarded import FORWARDED_FIELDS, ForwardedClient, ForwardedWriter
 from tcpbalance.wire.http.framing import NO_BODY, Body, request_framing
-from tcpbalance.wire.http.head import RequestReader
+from tcpbalance.wire.http.head_reader import RequestReader
 from tcpbalance.wire.http.rewrite import RequestRewriter
 from tcpbalance.wire.http.target import read_target
 

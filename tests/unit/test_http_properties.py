@@ -9,7 +9,7 @@ from support.http_heads import REQUESTS, Parts, spoiled
 from support.http_receiver import Receiver
 from tcpbalance.wire.http.diagnose import HeadLimits, RequestWalk, ResponseWalk, Walk
 from tcpbalance.wire.http.errors import BadMessage
-from tcpbalance.wire.http.head import RequestReader, ResponseReader
+from tcpbalance.wire.http.head_reader import RequestReader, ResponseReader
 
 LIMITS = HeadLimits(300, 6)
 

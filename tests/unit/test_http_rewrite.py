@@ -19,7 +19,8 @@ from tcpbalance.wire.http.framing import (
     request_framing,
     response_framing,
 )
-from tcpbalance.wire.http.head import RequestHead, RequestReader, ResponseHead, ResponseReader
+from tcpbalance.wire.http.head import RequestHead, ResponseHead
+from tcpbalance.wire.http.head_reader import RequestReader, ResponseReader
 from tcpbalance.wire.http.rewrite import FIXED_FIELDS, FieldEdits, RequestRewriter, ResponseRewriter
 from tcpbalance.wire.http.target import read_target
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tcpbalance.wire.http.diagnose import HeadLimits
 from tcpbalance.wire.http.errors import BadRequest
-from tcpbalance.wire.http.head import RequestReader
+from tcpbalance.wire.http.head_reader import RequestReader
 from tcpbalance.wire.http.routing_path import routing_path
 from tcpbalance.wire.http.target import (
     RequestTarget,

@@ -31,7 +31,7 @@ from tcpbalance.wire.http.forwarded import (
     through_x_forwarded,
 )
 from tcpbalance.wire.http.framing import request_framing
-from tcpbalance.wire.http.head import RequestReader
+from tcpbalance.wire.http.head_reader import RequestReader
 from tcpbalance.wire.http.rewrite import FieldEdits, RequestRewriter
 from tcpbalance.wire.http.routing_path import routing_path
 from tcpbalance.wire.http.target import read_target

@@ -2,10 +2,12 @@
 
 What other packages use, by module:
 
-``head``
+``head_reader``
     ``RequestReader(limits).read(data)`` and ``ResponseReader(limits).read(data)`` give a ``RequestHead`` or a
     ``ResponseHead`` once one has come whole, else None. ``data`` is everything since the beginning of the
-    head, so that the body begins at ``head.size``. A reader serves one head after another. A head has
+    head, so that the body begins at ``head.size``. A reader serves one head after another.
+``head``, ``usual_head``
+    A head has
     ``method`` and ``target``, or ``status`` and ``reason``; ``version`` (``b"1.1"`` or ``b"1.0"``),
     ``special`` (values of the fields that a proxy acts on, by lower-case name), ``options`` (what Connection
     lists), ``rest`` (the other lines, as they came), ``fields`` (all as name, lower-case name, value) and

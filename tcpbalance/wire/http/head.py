@@ -1,8 +1,7 @@
-"""Heads of requests and responses: found, matched once, and taken to pieces (RFC 9112, sections 2 to 5).
+"""Heads of requests and responses: matched once, and taken to pieces (RFC 9112, sections 2 to 5).
 
-A head is matched by one expression without any backtracking, once it has come whole. Before that, a reader
-looks for the end from where the last look ended, and a walk of ``diagnose`` refuses what can never become a
-head.
+A head is matched by one expression without any backtracking, once it has come whole; ``head_reader`` finds
+it.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from tcpbalance.wire.http.diagnose import HeadLimits, RequestWalk, ResponseWalk, Walk
 from tcpbalance.wire.http.grammar import FIELD_BYTE, FIELD_LINE, TARGET_BYTE, TOKEN_BYTE, is_token, members
 
 Special = dict[bytes, list[bytes]]
@@ -20,7 +18,7 @@ Special = dict[bytes, list[bytes]]
 Options = frozenset[bytes]
 """What Connection lists, in lower case."""
 
-_NO_OPTIONS: Final[Options] = frozenset()
+NO_OPTIONS: Final[Options] = frozenset()
 KEEP_ALIVE: Final[Options] = frozenset((b"keep-alive",))
 """The options of most heads that have any: one of its kind, where the field has nothing else."""
 
@@ -30,11 +28,11 @@ for _text in (b"close", b"upgrade"):
 
 _LINES = rb"(\r\n(?:" + FIELD_LINE + rb")*+)\r\n"
 
-_match_request = re.compile(
+match_request = re.compile(
     rb"(?:\r\n)?+(" + TOKEN_BYTE + rb"++) (" + TARGET_BYTE + rb"++) HTTP/(1\.[01])" + _LINES
 ).match
 
-_match_response = re.compile(
+match_response = re.compile(
     rb"HTTP/(1\.[01]) ([1-9][0-9][0-9])(?: (" + FIELD_BYTE + rb"*+))?+" + _LINES
 ).match
 
@@ -58,22 +56,24 @@ _FRAMING = (rb"content[-_]length", rb"transfer[-_]encoding")
 _CONNECTION = (b"connection", b"proxy-connection", b"keep-alive", b"te", b"upgrade")
 """Fields for one connection (RFC 9110, section 7.6.1)."""
 
-_split_request = _splitter(
-    (
-        b"host",
-        *_FRAMING,
-        *_CONNECTION,
-        b"expect",
-        b"http2-settings",
-        b"proxy-authorization",
-        b"proxy",  # CVE-2016-5387: CGI makes HTTP_PROXY of it
-        b"forwarded",
-        rb"x[-_]forwarded[-_]" + TOKEN_BYTE + b"++",
-        rb"x[-_]real[-_]ip",
-    )
-).split
+OF_REQUESTS: Final = (
+    b"host",
+    *_FRAMING,
+    *_CONNECTION,
+    b"expect",
+    b"http2-settings",
+    b"proxy-authorization",
+    b"proxy",  # CVE-2016-5387: CGI makes HTTP_PROXY of it
+    b"forwarded",
+    rb"x[-_]forwarded[-_]" + TOKEN_BYTE + b"++",
+    rb"x[-_]real[-_]ip",
+)
+"""Expressions for the names of the fields that a proxy acts on, in lower case."""
 
-_split_response = _splitter((*_FRAMING, *_CONNECTION)).split
+OF_RESPONSES: Final = (*_FRAMING, *_CONNECTION)
+
+split_request = _splitter(OF_REQUESTS).split
+split_response = _splitter(OF_RESPONSES).split
 
 
 class Head:
@@ -117,7 +117,7 @@ class Head:
                 else:
                     special[lower] = [value.rstrip(b" \t")]
             self.rest = b"".join(pieces[::3])
-        self.options = _options(special[b"connection"]) if b"connection" in special else _NO_OPTIONS
+        self.options = _options(special[b"connection"]) if b"connection" in special else NO_OPTIONS
 
     @property
     def fields(self) -> list[tuple[bytes, bytes, bytes]]:
@@ -151,17 +151,6 @@ class RequestHead(Head):
     method: bytes
     target: bytes
 
-    def is_usual(self) -> bool:
-        """Whether it is of HTTP/1.1, and of the fields that a proxy acts on has but one Host, and no other
-        Connection than the usual."""
-        special = self.special
-        return (
-            self.version == b"1.1"
-            and b"host" in special
-            and (len(special) == 1 or (len(special) == 2 and self.options is KEEP_ALIVE))
-            and len(special[b"host"]) == 1
-        )
-
 
 class ResponseHead(Head):
     """The head of a response whose grammar is valid."""
@@ -170,115 +159,3 @@ class ResponseHead(Head):
 
     status: int
     reason: bytes
-
-    def usual_length(self) -> int | None:
-        """Give the length of its body, where it is a final response of HTTP/1.1 with a body, says the length
-        as most do, and of the other fields that a proxy acts on has none but those that keep the connection;
-        else None."""
-        special, status = self.special, self.status
-        lengths = special.get(b"content-length")
-        if lengths is None or len(lengths) != 1 or not lengths[0].isdigit() or len(lengths[0]) > 9:
-            return None
-        if len(special) != 1 and not (self.options is KEEP_ALIVE and special.keys() <= _USUAL_OF_RESPONSES):
-            return None
-        if self.version != b"1.1" or status < 200 or status in _BODILESS:
-            return None
-        return int(lengths[0])
-
-
-_BODILESS = frozenset((204, 304))
-_USUAL_OF_RESPONSES = frozenset((b"content-length", b"connection", b"keep-alive"))
-
-
-class HeadReader:
-    """Finds the heads that follow one another on a connection.
-
-    It keeps no bytes: each call gets all of them, from the beginning of a head on.
-    """
-
-    __slots__ = ("_limits", "_looked", "_walk")
-
-    def __init__(self, limits: HeadLimits) -> None:
-        self._limits = limits
-        self._looked = 0
-        self._walk: Walk | None = None
-
-    def _ends_in(self, data: bytes | bytearray) -> bool:
-        """Whether the end of a head has come since the last look."""
-        return data.find(b"\r\n\r\n", self._looked, self._limits.size) >= 0
-
-    def _go_on(self, data: bytes | bytearray) -> None:
-        """Refuse what is no head and can never become one."""
-        walk = self._walk = self._walk or self._begin()
-        if data and walk.walk(data):
-            raise AssertionError("a walk accepts what the expression does not match")
-        self._looked = max(0, len(data) - 3)
-
-    def _reset(self) -> None:
-        self._looked = 0
-        self._walk = None
-
-    def _begin(self) -> Walk:
-        raise NotImplementedError
-
-
-class RequestReader(HeadReader):
-    """Finds the heads of requests."""
-
-    __slots__ = ()
-
-    def read(self, data: bytes | bytearray) -> RequestHead | None:
-        """Read a head.
-
-        :returns: None while more bytes are needed.
-        :raises BadRequest: when no further byte makes it a head.
-        """
-        limits = self._limits
-        found = None if self._looked and not self._ends_in(data) else _match_request(data, 0, limits.size)
-        if found is None:
-            self._go_on(data)
-            return None
-        method, target, version, lines = found.groups()
-        size = found.end()
-        if len(target) > limits.target or lines.count(b"\n") > limits.ends:
-            del found  # as long as it lives, a bytearray cannot be cut
-            self._go_on(data)
-        if self._walk is not None:
-            self._reset()
-        head = RequestHead(version, lines, _split_request(lines), size)
-        head.method, head.target = method, target
-        return head
-
-    def _begin(self) -> Walk:
-        return RequestWalk(self._limits)
-
-
-class ResponseReader(HeadReader):
-    """Finds the heads of responses."""
-
-    __slots__ = ()
-
-    def read(self, data: bytes | bytearray) -> ResponseHead | None:
-        """Read a head.
-
-        :returns: None while more bytes are needed.
-        :raises BadResponse: when no further byte makes it a head.
-        """
-        limits = self._limits
-        found = None if self._looked and not self._ends_in(data) else _match_response(data, 0, limits.size)
-        if found is None:
-            self._go_on(data)
-            return None
-        version, status, reason, lines = found.groups(b"")
-        size = found.end()
-        if lines.count(b"\n") > limits.ends:
-            del found
-            self._go_on(data)
-        if self._walk is not None:
-            self._reset()
-        head = ResponseHead(version, lines, _split_response(lines), size)
-        head.status, head.reason = int(status), reason
-        return head
-
-    def _begin(self) -> Walk:
-        return ResponseWalk(self._limits)

@@ -168,7 +168,7 @@ class RequestRewriter:
     def write_usual(
         self, head: RequestHead, target: RequestTarget, client: ForwardedClient, extra: bytes = b""
     ) -> bytes:
-        """Write what `write` does for a request without a body that `is_usual`.
+        """Write what `write` does for a usual request.
 
         :param target: has a host.
         """
@@ -229,8 +229,8 @@ class ResponseRewriter:
         )
 
     def write_usual(self, head: ResponseHead, body: bytes, date: Callable[[], bytes]) -> bytes:
-        """Write what `write` does for a final response of a known length to HTTP/1.1 that `is_usual`, where
-        the connection stays open; with its body behind it.
+        """Write what `write` does for a usual response to HTTP/1.1, where the connection stays open; with its
+        body behind it.
 
         :param body: all of it.
         :param date: asked for a response without one.
