@@ -77,7 +77,8 @@ class CookieConfig:
         converter=plain.cookie_ttl,
         validator=checks.at_least(CookieTtl(1)),
         metadata=doc(
-            'How long browsers keep the cookie from when it is set; `"session"`, until they are closed.'
+            "How long browsers keep the cookie. The first response after half of this time sets it anew, so "
+            'that clients that come back keep it; `"session"`, until they are closed.'
         ),
     )
 

@@ -6,11 +6,12 @@ import re
 from random import Random
 
 from tcpbalance.config.cookies import CookieConfig
+from tcpbalance.http.cookie_age import is_due, with_time, without_time
 from tcpbalance.http.routes import Route
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.cookie_affinity import CookieAffinity, StickyClient
 from tcpbalance.pool.pool import Pool
-from tcpbalance.wire.http.cookie import set_cookie
+from tcpbalance.wire.http.cookie import CookieReader, set_cookie
 from tcpbalance.wire.http.head import RequestHead
 
 PRIVATE = b"Cache-Control: private\r\n"
@@ -25,14 +26,17 @@ class ClientCookies:
 
     :param head: of the request.
     :param is_https: whether the client has come by HTTPS.
+    :param now: seconds since the epoch.
     """
 
-    __slots__ = ("_affinity", "_client", "_head", "_is_https", "_lines")
+    __slots__ = ("_affinity", "_client", "_head", "_is_due", "_is_https", "_lines", "_now")
 
-    def __init__(self, head: RequestHead, is_https: bool) -> None:
+    def __init__(self, head: RequestHead, is_https: bool, now: float) -> None:
         self._head = head
         self._is_https = is_https
+        self._now = now
         self._lines = b""
+        self._is_due = False
         self._affinity: CookieAffinity | None = None
         self._client = StickyClient()
 
@@ -51,9 +55,10 @@ class ClientCookies:
         cookie = route.pools_cookie
         if cookie is None:
             return route.pools.of_client(client, rng)
-        token = cookie.reader.read(self._head)
+        token, is_due = self._read(cookie.reader, cookie.config)
         if token is None or not _is_token(token):
-            token = b"%0*x" % (_TOKEN_DIGITS, rng.getrandbits(4 * _TOKEN_DIGITS))
+            token, is_due = b"%0*x" % (_TOKEN_DIGITS, rng.getrandbits(4 * _TOKEN_DIGITS)), True
+        if is_due:
             self._lines += self._line(cookie.name, token, cookie.config)
         return route.pools.of_token(token)
 
@@ -65,8 +70,17 @@ class ClientCookies:
         affinity = self._affinity = pool.cookie_affinity
         if affinity is None:
             return client
-        self._client = affinity.client(client, affinity.reader.read(self._head))
+        value, self._is_due = self._read(affinity.reader, affinity.config)
+        self._client = affinity.client(client, value)
         return self._client
+
+    def _read(self, reader: CookieReader, config: CookieConfig) -> tuple[bytes | None, bool]:
+        """Give the value of a cookie, None without one, and whether it is to be set anew."""
+        value = reader.read(self._head)
+        if value is None:
+            return None, False
+        value, set_at = without_time(value)
+        return value, is_due(set_at, config.ttl.max_age, self._now)
 
     def lines(self, backend: Backend) -> bytes:
         """Give what the head of a response has to say about cookies, as lines.
@@ -74,15 +88,20 @@ class ClientCookies:
         :param backend: has served the client.
         """
         lines, affinity = self._lines, self._affinity
-        if affinity is not None and (value := affinity.value_after(self._client, backend)) is not None:
-            lines += self._line(affinity.name, value, affinity.config)
+        if affinity is not None:
+            value = affinity.value_after(self._client, backend)
+            if value is None and self._is_due:
+                value = affinity.value_of(self._client)
+            if value is not None:
+                lines += self._line(affinity.name, value, affinity.config)
         return lines + PRIVATE if lines else b""
 
     def _line(self, name: str, value: bytes, config: CookieConfig) -> bytes:
+        max_age = config.ttl.max_age
         return set_cookie(
             name.encode("ascii"),
-            value,
-            max_age=config.ttl.max_age,
+            value if max_age is None else with_time(value, self._now),
+            max_age=max_age,
             secure=self._is_https if config.secure is None else config.secure,
             same_site=config.same_site,
         )

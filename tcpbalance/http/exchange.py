@@ -355,7 +355,7 @@ class Exchange:
         if route.mirror is not None:
             self._copy_to(route.mirror, head, client)
         if pool is None or pool.cookie_affinity is not None:
-            cookies = self.cookies = ClientCookies(head, client.scheme == b"https")
+            cookies = self.cookies = ClientCookies(head, client.scheme == b"https", self.started)
             pool = cookies.choose_pool(route, self.packed, context.rng)
             self.packed = cookies.client_of(pool, self.packed)
         self._reach(pool)

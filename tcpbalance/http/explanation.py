@@ -205,7 +205,8 @@ def _routed(
             check_size(route, read.framing, upload)
     except RequestRefused as error:
         return ExplainedRequest(reason=error.reason, status=error.status, cause=error.cause, route=route)
-    cookies, rng = ClientCookies(read.head, client.scheme == b"https"), copy(context.rng)
+    cookies = ClientCookies(read.head, client.scheme == b"https", context.wall_clock())
+    rng = copy(context.rng)
     pool = cookies.choose_pool(route, packed, rng)
     return ExplainedRequest(
         route=route,

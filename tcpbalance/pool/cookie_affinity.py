@@ -80,6 +80,10 @@ class CookieAffinity:
         named = dict.fromkeys(known[part] for part in value.split(b".") if part in known)
         return StickyClient.of(client, tuple(named))
 
+    def value_of(self, client: StickyClient) -> bytes:
+        """Give the value by which a client is known that has a backend."""
+        return b".".join(self._hash(backend) for backend in client.sticky)
+
     def value_after(self, client: StickyClient, backend: Backend) -> bytes | None:
         """Give the value that the cookie is to have once a backend has served the client.
 

@@ -155,6 +155,80 @@ def test_what_browsers_are_told_of_the_cookie(
     assert cookies["backend"].partition("; ")[2] == attributes
 
 
+def value_in(cookies: dict[str, str], name: str = "backend") -> str:
+    """Give what a client sends of the cookies that it was given."""
+    return f"{name}={cookies[name].partition(';')[0]}"
+
+
+HOUR = AffinityConfig(by="cookie", cookie=AffinityCookieConfig(name="backend", ttl="1h"))
+
+
+def test_a_cookie_that_is_kept_for_a_time_is_set_anew_after_half_of_it(make_scene: MakeScene) -> None:
+    scene = make_scene((ONE, TWO), affinity=HOUR)
+    home, first = ask(scene, GET)
+    scene.advance(1790.0)
+    assert ask(scene, get(value_in(first))) == (home, {})
+    scene.advance(20.0)
+    address, second = ask(scene, get(value_in(first)))
+    assert (address, value_in(second) == value_in(first)) == (home, False)
+    assert second["backend"].partition("; ")[2] == "Path=/; Max-Age=3600; HttpOnly; SameSite=Lax"
+    scene.advance(1700.0)
+    assert ask(scene, get(value_in(second))) == (home, {})
+
+
+def test_a_client_that_comes_each_half_hour_stays_for_days(make_scene: MakeScene) -> None:
+    scene = make_scene((ONE, TWO), affinity=HOUR)
+    home, cookies = ask(scene, GET)
+    for _ in range(100):
+        scene.advance(1801.0)
+        assert ask(scene, GET)[0] in (ONE, TWO)
+        address, cookies = ask(scene, get(value_in(cookies)))
+        assert address == home
+
+
+def test_one_without_its_time_is_known_and_set_anew(make_scene: MakeScene) -> None:
+    scene = make_scene((ONE, TWO), affinity=HOUR)
+    home, cookies = ask(scene, GET)
+    bare = value_in(cookies).partition("-")[0]
+    for sent in (bare, f"{bare}-ffffffffff"):
+        address, renewed = ask(scene, get(sent))
+        assert (address, value_in(renewed)) == (home, value_in(cookies))
+
+
+def test_one_that_names_a_fallback_is_renewed_as_it_is(make_scene: MakeScene) -> None:
+    scene = make_scene((ONE, TWO), affinity=HOUR, health="external")
+    for backend in scene.pool.backends:
+        scene.pool.mark_up(backend)
+    home, cookies = ask(scene, GET)
+    (backend,) = [backend for backend in scene.pool.backends if backend.name == home]
+    scene.pool.mark_down(backend, "refused")
+    other, both = ask(scene, get(value_in(cookies)))
+    scene.advance(1801.0)
+    address, renewed = ask(scene, get(value_in(both)))
+    assert (address, value_in(renewed).partition("-")[0]) == (other, value_in(both).partition("-")[0])
+    scene.pool.mark_up(backend)
+    assert ask(scene, get(value_in(renewed))) == (home, {})
+
+
+@pytest.mark.parametrize("value", ["-", "-1", "0123456789abcdef-", "a-b-c", "-ffffffffffffffffff", "\xe9-1"])
+def test_a_forged_time_does_no_harm(make_scene: MakeScene, value: str) -> None:
+    scene = make_scene((ONE, TWO), affinity=HOUR)
+    found = [ask(scene, get(f"backend={value}")) for _ in range(2)]
+    assert {address for address, _ in found} == {ONE, TWO}
+    assert all(cookies["backend"] for _, cookies in found)
+
+
+def test_the_half_of_a_value_that_is_not_known_is_not_sent_back(make_scene: MakeScene) -> None:
+    scene = make_scene((ONE, TWO), affinity=HOUR)
+    home, cookies = ask(scene, GET)
+    known = value_in(cookies).partition("-")[0]
+    address, renewed = ask(scene, get(f"{known}.{'x' * 16}-0", a="b"))
+    assert address == home
+    scene.advance(3000.0)
+    assert value_in(ask(scene, get(f"{known}.{'x' * 16}-0"))[1]).partition("-")[0] == known
+    assert renewed == {}
+
+
 def test_the_switch_to_another_protocol_sets_it_as_well(make_scene: MakeScene) -> None:
     scene = make_scene(affinity=BY_COOKIE)
     client = scene.connect(get(Connection="Upgrade", Upgrade="websocket"))
@@ -202,6 +276,19 @@ def test_a_client_stays_with_the_pool_that_its_cookie_leads_to(make_scene: MakeS
         value = cookies["tcpbalance_pools"].partition(";")[0]
         assert re.fullmatch("[0-9a-f]{6}", value)
         assert ask(scene, get(f"tcpbalance_pools={value}")) == (address, {})
+
+
+def test_the_cookie_of_a_pool_is_renewed_while_its_client_comes(make_scene: MakeScene) -> None:
+    routes = shared(CookieConfig(ttl="1h"), stable=50, canary=50)
+    scene = make_scene((ONE, TWO), routes=routes, has_default=False)
+    home, cookies = ask(scene, GET)
+    name = "tcpbalance_pools"
+    assert ask(scene, get(value_in(cookies, name))) == (home, {})
+    for _ in range(10):
+        scene.advance(1801.0)
+        address, renewed = ask(scene, get(value_in(cookies, name)))
+        assert (address, renewed[name].partition("-")[0]) == (home, cookies[name].partition("-")[0])
+        cookies = renewed
 
 
 def test_another_weight_moves_no_more_cookies_than_it_has_to(make_scene: MakeScene) -> None:
