@@ -54,6 +54,9 @@ FIXED_HEADERS = {
 }
 """Of each answer, unless it has others of these names."""
 
+CheckMethod = Callable[[str, str], object]
+"""Raises ApiError where a path does not have a method, whatever else there is to say of a request."""
+
 CheckHead = Callable[[ApiRequest], object]
 """Raises ApiError where a request may not be served, by its head alone."""
 
@@ -98,9 +101,10 @@ class AdminRequest(Request):
     def facts(self) -> ApiRequest:
         """Give what is asked.
 
-        :raises ApiError: the query makes no sense.
+        :raises ApiError: the path does not have the method, or the query makes no sense.
         """
         path, _, query = self.uri.decode("latin-1").partition("?")
+        self.channel.factory.check_method(self.method.decode("latin-1"), path)
         try:
             pairs = parse_qsl(
                 query, keep_blank_values=True, strict_parsing=bool(query), max_num_fields=MAX_PARAMETERS
@@ -336,16 +340,18 @@ class AdminFactory(ServerFactory):
     """Accepts connections to the admin side.
 
     :param reactor: IReactorTime.
-    :param check_head: see above.
-    :param serve: see above.
+    :param check_method: see above.
+    :param check_head: likewise.
+    :param serve: likewise.
     :ivar connections: those that are open, the oldest first.
     :ivar streaming: those of them that have a stream.
     """
 
     noisy = False
 
-    def __init__(self, reactor: Any, check_head: CheckHead, serve: Serve) -> None:
+    def __init__(self, reactor: Any, check_method: CheckMethod, check_head: CheckHead, serve: Serve) -> None:
         self.reactor = reactor
+        self.check_method = check_method
         self.check_head = check_head
         self.serve = serve
         self.connections: dict[AdminConnection, None] = {}

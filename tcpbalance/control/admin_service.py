@@ -68,7 +68,7 @@ class AdminService(Service):
         self._tokens = tokens = Tokens(config)
         self._guard = Guard(tokens, config.hosts)
         self._reloader = Reloader(reactor, [("admin", tokens)] if tokens.files else [], in_thread)
-        self._factory = AdminFactory(reactor, self._route, self.serve)
+        self._factory = AdminFactory(reactor, routes.check_method, self._route, self.serve)
         # A stream goes on for as long as it likes, so its token is looked at no more.
         tokens.on_change = self._factory.end_streams
         self._listener: Listener | None = None

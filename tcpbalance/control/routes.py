@@ -59,27 +59,29 @@ class ApiRoutes:
 
         :raises ApiError: there is no such path, or it has no such method.
         """
-        parts = [unquote(part) for part in request.path.split("/")]
-        found = {route.method: (route, names) for route, names in self._matches(parts)}
-        method = "GET" if request.method == "HEAD" else request.method
-        if method in found:
-            route, names = found[method]
-            return route, attrs.evolve(request, names=names)
-        if found:
-            allowed = ", ".join(sorted({*found, *(["HEAD"] if "GET" in found else [])}))
-            raise ApiError(
-                405,
-                "method_not_allowed",
-                f"{request.path[:200]} takes {allowed}, not {request.method[:20]}",
-                {"allow": allowed},
-            )
-        raise ApiError(404, "no_such_path", f"there is no {request.path[:200]}{self._hint(request.path)}")
+        self.check_method(request.method, request.path)
+        found = self._by_method(request.path)
+        if not found:
+            raise ApiError(404, "no_such_path", f"there is no {request.path[:200]}{self._hint(request.path)}")
+        route, names = found["GET" if request.method == "HEAD" else request.method]
+        return route, attrs.evolve(request, names=names)
 
-    def _matches(self, parts: list[str]) -> Iterable[tuple[ApiRoute, Mapping[str, str]]]:
-        for route in self.routes:
-            names = route.match(parts)
-            if names is not None:
-                yield route, names
+    def check_method(self, method: str, path: str) -> None:
+        """Refuse a method that a path does not have; of a path that there is not, nothing is said.
+
+        :raises ApiError: see above.
+        """
+        found = self._by_method(path)
+        methods = {*found, *(["HEAD"] if "GET" in found else [])}
+        if methods and method not in methods:
+            allowed = ", ".join(sorted(methods))
+            message = f"{path[:200]} takes {allowed}, not {method[:20]}"
+            raise ApiError(405, "method_not_allowed", message, {"allow": allowed})
+
+    def _by_method(self, path: str) -> dict[str, tuple[ApiRoute, Mapping[str, str]]]:
+        parts = [unquote(part) for part in path.split("/")]
+        matches = ((route, route.match(parts)) for route in self.routes)
+        return {route.method: (route, names) for route, names in matches if names is not None}
 
     def _hint(self, path: str) -> str:
         near = get_close_matches(path[:200], {route.path for route in self.routes}, n=1)

@@ -176,6 +176,26 @@ def test_what_makes_no_sense_is_refused_with_the_reason(stage: Stage) -> None:
             assert (found, message in answer["error"]["message"]) == (status, True), answer
 
 
+@pytest.mark.parametrize("workers", [1], indirect=True)
+def test_a_method_that_is_not_there_is_refused_whatever_else_is_wrong(stage: Stage) -> None:
+    with stage.daemon(LOOPBACK) as daemon:
+        admin = Admin(daemon)
+        for method, path, allowed in (
+            ("TRACE", "/api/v1/pools?=&", "GET, HEAD"),
+            ("OPTIONS", BACKEND_A, "DELETE, GET, HEAD, PATCH"),
+            ("GET", "/api/v1/reload", "POST"),
+            ("PUT", "/metrics", "GET, HEAD"),
+            ("POST", "/", "GET, HEAD"),
+        ):
+            connection = admin.connection()
+            connection.request(method, path, headers={"Origin": "http://evil.example"})
+            answer = connection.getresponse()
+            assert (answer.status, answer.headers["Allow"]) == (405, allowed)
+            assert json.loads(answer.read())["error"]["code"] == "method_not_allowed"
+        # Of a path that there is not, a foreign page learns nothing.
+        assert admin.ask("TRACE", "/api/v1/pool", headers={"Host": "evil.example"})[0] == 421
+
+
 def test_pages_of_other_sites_and_foreign_names_are_refused(stage: Stage) -> None:
     with stage.daemon(LOOPBACK) as daemon:
         admin = Admin(daemon)

@@ -49,7 +49,11 @@ class Scene:
         self.answer = answer
         self.checked: list[ApiRequest] = []
         self.refusal: ApiError | None = None
-        self.factory = AdminFactory(self.clock, self.check_head, self.serve)
+        self.factory = AdminFactory(self.clock, self.check_method, self.check_head, self.serve)
+
+    def check_method(self, method: str, path: str) -> None:
+        if method == "TRACE":
+            raise ApiError(405, "method_not_allowed", f"{path} takes GET", {"allow": "GET"})
 
     def check_head(self, request: ApiRequest) -> None:
         self.checked.append(request)
@@ -116,6 +120,17 @@ def test_a_body_comes_whole(scene: Scene) -> None:
     scene.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody")
     scene.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n")
     assert [request.body for request in scene.asked] == [b"body", b"body"]
+
+
+@pytest.mark.parametrize(
+    "rest", [b"?=&&& HTTP/1.1\r\nHost: a\r\n\r\n", b" HTTP/1.1\r\nContent-Length: 4\r\n\r\n"]
+)
+def test_a_method_that_a_path_does_not_have_is_refused_before_all_else(scene: Scene, rest: bytes) -> None:
+    scene.refusal = ApiError(415, "not_json", "a change needs a content type")
+    transport = scene.send(b"TRACE /a" + rest)
+    assert status_of(transport) == 405
+    assert b"\r\nAllow: GET\r\n" in transport.value()
+    assert (scene.checked, scene.asked) == ([], [])
 
 
 def test_an_error_is_answered_with_its_reason(scene: Scene) -> None:
