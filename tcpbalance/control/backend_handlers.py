@@ -173,7 +173,9 @@ def _deadline_text(deadline: float) -> str:
     return "no deadline" if deadline == inf else f"deadline {deadline:g} s"
 
 
-def _weight(value: object) -> int:
-    if type(value) is not int or not 1 <= value <= MAX_WEIGHT:
+def _weight(value: Any) -> int:
+    # JSON has one kind of numbers: 3.0 is as whole as 3.
+    is_whole = type(value) is int or (type(value) is float and value.is_integer())
+    if not is_whole or not 1 <= value <= MAX_WEIGHT:
         raise ApiError(400, "bad_weight", f"weight must be a whole number from 1 to {MAX_WEIGHT}")
-    return value
+    return int(value)

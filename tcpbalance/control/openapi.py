@@ -10,6 +10,7 @@ from typing import Any
 
 from tcpbalance.config.bounds import MAX_DEBUG_NETWORKS
 from tcpbalance.control.openapi_schemas import (
+    AMOUNT,
     BANNED_BY,
     COUNT,
     COUNTERS,
@@ -26,6 +27,7 @@ from tcpbalance.control.openapi_schemas import (
     TRUTH,
     Schema,
     array,
+    body,
     ref,
     table,
 )
@@ -67,7 +69,7 @@ def _operation(
     status: int = 200,
     query: Mapping[str, Schema] = {},
     needed: Collection[str] = (),
-    body: Schema | None = None,
+    takes: Schema | None = None,
     answers: Mapping[str, Schema] = {},
 ) -> dict[str, Any]:
     """Describe an operation.
@@ -75,7 +77,7 @@ def _operation(
     :param answer: in JSON; None where there is none.
     :param query: its parameters.
     :param needed: those of them that must be there.
-    :param body: that it needs; None for none.
+    :param takes: the body that it needs; None for none.
     :param answers: in other content types.
     """
     kinds = answers if answer is None else {JSON: answer, **answers}
@@ -89,8 +91,8 @@ def _operation(
             {"name": k, "in": "query", "schema": v, **({"required": True} if k in needed else {})}
             for k, v in query.items()
         ]
-    if body is not None:
-        described["requestBody"] = {"required": True, "content": {JSON: {"schema": body}}}
+    if takes is not None:
+        described["requestBody"] = {"required": True, "content": {JSON: {"schema": takes}}}
     return described
 
 
@@ -112,9 +114,19 @@ _SESSIONS_QUERY: Mapping[str, Schema] = {
     "backend": TEXT,
     "min_age": LENGTH_OF_TIME,
     "min_idle": LENGTH_OF_TIME,
-    "min_bytes": {"type": ["string", "integer"], "description": "Such as 1MiB, or a number."},
+    "min_bytes": AMOUNT,
     "limit": {**_LIMIT, "maximum": 5000},
-    "after": {**TEXT, "description": "The `next` of the page before."},
+    "after": {
+        **TEXT,
+        "pattern": r"^[0-9a-f]{1,4}\.[0-9a-f]{1,16}\.[0-9a-f]{1,12}$",
+        "description": "The `next` of the page before.",
+    },
+}
+
+_AFTER_CLIENT: Schema = {
+    **TEXT,
+    "pattern": r"^([0-9a-f]{8}|[0-9a-f]{32}):",
+    "description": "The `next` of the page before.",
 }
 
 _AFFINITY_QUERY: Mapping[str, Schema] = {"pool": TEXT, "client": TEXT, "backend": TEXT}
@@ -165,7 +177,7 @@ DESCRIBED_PATHS: dict[str, Any] = {
             "Add a backend, until the next reload.",
             ref("ChangedBackend"),
             status=201,
-            body=ref("NewBackend"),
+            takes=ref("NewBackend"),
         ),
     ),
     "/api/v1/pools/{pool}/backends/{backend}": _path(
@@ -175,9 +187,9 @@ DESCRIBED_PATHS: dict[str, Any] = {
         patch=_operation(
             "Change a backend: all that is asked for, or nothing.",
             ref("ChangedBackend"),
-            body=ref("BackendChange"),
+            takes=ref("BackendChange"),
         ),
-        delete=_operation("Remove a backend, until the next reload.", table(lasts=LASTS), body=_NOTHING),
+        delete=_operation("Remove a backend, until the next reload.", table(lasts=LASTS), takes=_NOTHING),
     ),
     "/api/v1/pools/{pool}/backends/{backend}/health": _path(
         "pool",
@@ -197,7 +209,7 @@ DESCRIBED_PATHS: dict[str, Any] = {
     "/api/v1/sessions/{session}": _path(
         "session",
         get=_operation("Show an open session.", ref("Session")),
-        delete=_operation("End a session; the answer is what it was before.", ref("Session"), body=_NOTHING),
+        delete=_operation("End a session; the answer is what it was before.", ref("Session"), takes=_NOTHING),
     ),
     "/api/v1/bans": _path(
         get=_operation(
@@ -215,7 +227,7 @@ DESCRIBED_PATHS: dict[str, Any] = {
                 frontends=array(TEXT),
                 bans=array(ref("Ban")),
             ),
-            body=ref("NewBan"),
+            takes=ref("NewBan"),
         ),
     ),
     "/api/v1/bans/{client}": _path(
@@ -224,14 +236,14 @@ DESCRIBED_PATHS: dict[str, Any] = {
             "Lift the bans of a client, or of a network.",
             table(client=TEXT, frontends=array(TEXT)),
             query={"frontend": TEXT, "by": BANNED_BY},
-            body=_NOTHING,
+            takes=_NOTHING,
         ),
     ),
     "/api/v1/affinity": _path(
         get=_operation(
             "List the clients that are remembered.",
             table(affinity=array(ref("RememberedClient")), next=TEXT_OR_NULL),
-            query={**_AFFINITY_QUERY, "limit": _LIMIT, "after": TEXT},
+            query={**_AFFINITY_QUERY, "limit": _LIMIT, "after": _AFTER_CLIENT},
         ),
         delete=_operation(
             "Forget clients; one parameter at least is needed.",
@@ -243,7 +255,7 @@ DESCRIBED_PATHS: dict[str, Any] = {
                 },
             ),
             query=_AFFINITY_QUERY,
-            body=_NOTHING,
+            takes=_NOTHING,
         ),
     ),
     "/api/v1/explain": _path(
@@ -272,7 +284,7 @@ DESCRIBED_PATHS: dict[str, Any] = {
         put=_operation(
             "Set these networks, until the next reload.",
             table(debug_clients=array(TEXT), lasts=LASTS),
-            body=table(debug_clients={**array(TEXT), "maxItems": MAX_DEBUG_NETWORKS}),
+            takes=body(debug_clients={**array(TEXT), "maxItems": MAX_DEBUG_NETWORKS}),
         ),
     ),
     "/api/v1/config": _path(
@@ -286,14 +298,14 @@ DESCRIBED_PATHS: dict[str, Any] = {
         patch=_operation(
             "Set the level of the log, until the next reload.",
             table(**LOG, lasts=LASTS),
-            body=table(level=LOG_LEVEL),
+            takes=body(level=LOG_LEVEL),
         ),
     ),
     "/api/v1/reload": _path(
         post=_operation(
             "Read the configuration file again, and wait until that is done.",
             table(**_RELOADED, config=ref("ConfigState")),
-            body=_NOTHING,
+            takes=_NOTHING,
         )
     ),
     "/api/v1/plan": _path(get=_operation("Show what a reload would change.", table(**_RELOADED))),

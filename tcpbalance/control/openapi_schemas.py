@@ -20,7 +20,18 @@ ADMIN_STATE: Schema = {"enum": ["ready", "drain", "maintenance"]}
 WEIGHT: Schema = {"type": "integer", "minimum": 1, "maximum": 256}
 LENGTH_OF_TIME: Schema = {
     "type": ["string", "number"],
+    # None of these is longer than may be.
+    "pattern": r"^([0-9]{1,8}(\.[0-9]{1,3})?m?s|[0-9]{1,6}(\.[0-9]{1,3})?m|[0-9]{1,4}(\.[0-9]{1,3})?h)$",
+    "minimum": 0,
+    "maximum": 10 * 366 * 86400,
     "description": 'Such as "250ms", "2s", "5m", "1h", or a number of seconds.',
+}
+AMOUNT: Schema = {
+    "type": ["string", "integer"],
+    "pattern": r"^[0-9]{1,9}(KiB|MiB|GiB)$",
+    "minimum": 0,
+    "maximum": 2**63 - 1,
+    "description": "Such as 1MiB, or a number of bytes.",
 }
 LOG_LEVEL: Schema = {"enum": ["debug", "info", "warn", "error", "critical"]}
 LOG: dict[str, Schema] = {"level": LOG_LEVEL, "format": {"enum": ["text", "json", "journal"]}}
@@ -41,6 +52,11 @@ def table(optional: tuple[str, ...] = (), /, **properties: Schema) -> Schema:
     """
     required = [name for name in properties if name not in optional]
     return {"type": "object", "required": required, "properties": properties}
+
+
+def body(optional: tuple[str, ...] = (), /, **properties: Schema) -> Schema:
+    """Give an object that is sent: it may have these keys, one of them at least, and no others."""
+    return {**table(optional, **properties), "minProperties": 1, "additionalProperties": False}
 
 
 def array(items: Schema) -> Schema:
@@ -285,7 +301,7 @@ SCHEMAS: dict[str, Schema] = {
     "Check": table(time=TIME, passed={"type": ["boolean", "null"]}, cause=TEXT, seconds=NUMBER),
     "Backend": table(("counters",), **_BACKEND, counters=COUNTERS),
     "ChangedBackend": table(**_BACKEND, lasts=LASTS),
-    "NewBackend": table(
+    "NewBackend": body(
         ("name", "weight", "max_connections", "backup", "server_name", "state"),
         address={**TEXT, "description": "Such as 10.0.0.11:80 or unix:/run/app.sock."},
         name=TEXT,
@@ -296,16 +312,19 @@ SCHEMAS: dict[str, Schema] = {
         state=ADMIN_STATE,
     ),
     "BackendChange": {
-        **table(
-            ("state", "deadline", "weight"),
-            state=ADMIN_STATE,
-            deadline={
-                "type": ["string", "number", "null"],
-                "description": 'Such as "5m", or a number of seconds; null for no limit.',
-            },
-            weight=WEIGHT,
-        ),
-        "minProperties": 1,
+        "anyOf": [
+            body(("state", "weight"), state=ADMIN_STATE, weight=WEIGHT),
+            body(
+                ("weight",),
+                state={"enum": ["drain", "maintenance"]},
+                deadline={
+                    **LENGTH_OF_TIME,
+                    "type": ["string", "number", "null"],
+                    "description": 'Such as "5m", or a number of seconds; null for no limit.',
+                },
+                weight=WEIGHT,
+            ),
+        ]
     },
     "Pool": table(
         ("counters",),
@@ -321,6 +340,7 @@ SCHEMAS: dict[str, Schema] = {
     "NewBan": {
         "type": "object",
         "required": ["client", "for"],
+        "additionalProperties": False,
         "properties": {
             "frontend": {**TEXT_OR_NULL, "description": "Absent: all frontends."},
             "client": {**TEXT, "description": "An address, or a network such as 203.0.113.0/24."},

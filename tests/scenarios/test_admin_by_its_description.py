@@ -39,11 +39,19 @@ NAMES = """
 """
 """Where they are made up, nearly all requests are refused for that alone."""
 
-NOT_HELD = (
-    # Texts such as networks and names are refused for reasons that no schema has.
-    "positive_data_acceptance",
-    # What lacks a token, a content type or an origin is refused for that before it has a path.
-    "unsupported_method",
+SAYS_LESS = (
+    # A pattern could say neither that no bit of a network is set behind its prefix, nor all that makes an
+    # address, a name of a host, a URL or a header. What these refuse is held by tests of their own.
+    "POST /api/v1/bans",
+    "PUT /api/v1/debug_clients",
+    "POST /api/v1/pools/{pool}/backends",
+    "GET /api/v1/explain",
+)
+"""Operations of which the description cannot say all that is refused."""
+
+NOT_HELD = "".join(
+    f'[[operations]]\ninclude-name = "{name}"\nchecks.positive_data_acceptance.enabled = false\n'
+    for name in SAYS_LESS
 )
 
 pytestmark = pytest.mark.skipif(
@@ -51,11 +59,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.mark.timeout(180)
 def test_each_request_is_answered_as_it_is_described(stage: Stage) -> None:
     token = stage.folder / "token"
     token.write_text(TOKEN)
     token.chmod(0o600)
-    (stage.folder / "schemathesis.toml").write_text(NAMES)
+    (stage.folder / "schemathesis.toml").write_text(NAMES + NOT_HELD)
     with stage.daemon(f'{LOOPBACK}\ntoken_file = "token"', TABLES) as daemon:
         admin = Admin(daemon, TOKEN)
         done = subprocess.run(
@@ -64,7 +73,6 @@ def test_each_request_is_answered_as_it_is_described(stage: Stage) -> None:
                 "run",
                 f"http://127.0.0.1:{admin.port}/api/v1/openapi.json",
                 f"--header=Authorization: Bearer {TOKEN}",
-                f"--exclude-checks={','.join(NOT_HELD)}",
                 "--phases=coverage,fuzzing",
                 "--max-examples=10",
                 "--generation-deterministic",
@@ -74,7 +82,7 @@ def test_each_request_is_answered_as_it_is_described(stage: Stage) -> None:
             check=False,
             cwd=stage.folder,
             text=True,
-            timeout=50,
+            timeout=150,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         # What was asked has harmed neither side.
