@@ -1,6 +1,6 @@
 """Imports that keep no text: neither docstrings, nor the source of what attrs writes.
 
-In all that a worker imports, docstrings of functions take 1.4 MiB. A worker shows nobody a docstring, and has
+In all that a worker imports, docstrings of functions take 1.4 MiB. No worker shows a docstring, and it has
 those of its modules and classes only because they are assigned by code.
 """
 
