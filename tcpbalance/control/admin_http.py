@@ -43,6 +43,13 @@ MAX_STREAMS = 64
 ENDS_WITHIN = 1.0
 """Seconds that connections may take to their end when the balancer ends, and a stream when it is to end."""
 
+LEAVES_WITHIN = 2.0
+"""Seconds that the client of a request that is refused before it is whole has to end the connection: were it
+closed while more is coming, the system would reset it, and the answer would be lost that is not read yet."""
+
+MAX_DISCARDED = 8 * 1024 * 1024
+"""Bytes that are read of such a request meanwhile, and thrown away."""
+
 BYTES_AT_ONCE = 32 * 1024
 """Of an answer, that are written together: a piece of it is much less, and each write takes a system call."""
 
@@ -84,7 +91,9 @@ class AdminRequest(Request):
             self.channel.check_head(self)
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Twisted's call: a part of the body."""
+        """Twisted's call: a part of the body; what follows on one that was refused is thrown away."""
+        if self._body.closed:
+            return
         self._body.write(data)
         if len(self._body.getbuffer()) > MAX_REQUEST_BODY:
             self._refuse_body()
@@ -139,6 +148,7 @@ class AdminConnection(HTTPChannel):
     _stream: StreamWriter | None = None
     is_served = False
     _is_refused = False
+    _discarded = 0
     _is_answered = False
     _is_lost = False
     _command: bytes
@@ -155,6 +165,28 @@ class AdminConnection(HTTPChannel):
         """Twisted's call: bytes have come; what follows on a request that was refused is thrown away."""
         if not self._is_refused:
             super().dataReceived(data)
+            return
+        self._discarded += len(data)
+        if self._discarded > MAX_DISCARDED:
+            self.transport.pauseProducing()
+
+    def rawDataReceived(self, data: bytes) -> None:
+        """Twisted's call: a part of a body has come, perhaps with the head that was refused."""
+        if not self._is_refused:
+            super().rawDataReceived(data)
+
+    def allContentReceived(self) -> None:
+        """Twisted's call: a body has come whole, perhaps one that was refused."""
+        if not self._is_refused:
+            super().allContentReceived()
+
+    def loseConnection(self) -> None:
+        """Twisted's call: the answer is written; a client that still sends has some time to read it."""
+        if not self._is_refused:
+            super().loseConnection()
+            return
+        self.transport.loseWriteConnection()
+        self._have_it_end_within(LEAVES_WITHIN)
 
     def checkPersistence(self, request: Request, version: bytes) -> bool:
         """Twisted's call: no further request is to come."""
@@ -202,7 +234,7 @@ class AdminConnection(HTTPChannel):
         self._is_answered = True
         if answer.stream is None:
             write_head(request, answer)
-            AnswerWriter(self.factory.reactor, request, answer.body).begin()
+            AnswerWriter(self.factory.reactor, request, answer.body, self.abort).begin()
         else:
             self._begin_stream(answer.stream, answer, request)
 
@@ -270,12 +302,16 @@ class AnswerWriter:
     :param reactor: IReactorTime.
     :param request: that is answered.
     :param pieces: of the body.
+    :param abort: ends the connection.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, request: Request, pieces: Iterable[bytes]) -> None:
+    def __init__(
+        self, reactor: Any, request: Request, pieces: Iterable[bytes], abort: Callable[[], None]
+    ) -> None:
         self._reactor = reactor
+        self._abort = abort
         self._request = request
         self._pieces: Iterator[bytes] = iter(pieces)
         self._gathered = bytearray()
@@ -313,12 +349,11 @@ class AnswerWriter:
         self._request.write(gathered)
 
     def _has_failed(self, failure: Failure) -> None:
-        """Cut the answer short, so that it is not taken for the whole."""
+        """Cut the answer short by a reset: a client of HTTP/1.0 would take an orderly end for that of it."""
         if failure.check(ApiError) is None:
             self._log.failure("an answer of the admin side could not be made", failure)
-        self._write_gathered()
         self.stopProducing()
-        self._request.loseConnection()
+        self._abort()
 
     def pauseProducing(self) -> None:
         """Twisted's call: the client does not keep up."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 from support.clients import ask
 from support.coming_again import ComingAgain
 from support.waiting import until
@@ -17,20 +20,21 @@ class Visitors(ComingAgain):
 
     :param port: the server's.
     :param count: how many at once.
+    :param sources: their addresses, which they have by turns; any address by default.
     :ivar visits: those that were served, to the last byte.
     :ivar failures: why the others were not.
     """
 
-    def __init__(self, port: int, count: int = 4) -> None:
-        super().__init__([self._visit] * count)
+    def __init__(self, port: int, count: int = 4, sources: Sequence[str | None] = (None,)) -> None:
+        super().__init__(partial(self._visit, sources[number % len(sources)]) for number in range(count))
         self._port = port
         self.visits = 0
         self.failures: list[str] = []
 
-    def _visit(self) -> None:
+    def _visit(self, source: str | None) -> None:
         while not self._ends.wait(PAUSE):
             try:
-                answer = ask(self._port, QUESTION)
+                answer = ask(self._port, QUESTION, source)
             except OSError as error:
                 answer, failure = b"", repr(error)
             else:

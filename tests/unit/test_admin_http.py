@@ -19,7 +19,9 @@ from tcpbalance.control.admin_http import (
     ANSWER_WITHIN,
     ASKED_WITHIN,
     ENDS_WITHIN,
+    LEAVES_WITHIN,
     MAX_CONNECTIONS,
+    MAX_DISCARDED,
     MAX_REQUEST_BODY,
     MAX_STREAMS,
     AdminConnection,
@@ -34,6 +36,10 @@ class ClientTransport(StringTransport):
     """A client's connection, in memory, which may be aborted."""
 
     aborted = False
+    write_is_closed = False
+
+    def loseWriteConnection(self) -> None:
+        self.write_is_closed = True
 
     def abortConnection(self) -> None:
         self.aborted = True
@@ -163,11 +169,26 @@ def test_a_body_that_is_too_long_is_refused_before_it_is_whole(scene: Scene, hea
     scene.clock.pump([0] * 10)
     assert status_of(transport) == 413
     assert json.loads(body_of(transport))["error"]["code"] == "body_too_long"
-    assert transport.disconnecting
+    assert transport.write_is_closed
     answered = transport.value()
     connection.dataReceived(b"x" * 1000)
     assert transport.value() == answered
     assert scene.asked == []
+
+
+def test_the_client_of_a_request_that_is_refused_has_some_time_to_leave(scene: Scene) -> None:
+    connection, transport = scene.connect()
+    connection.dataReceived(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1073741824\r\n\r\n")
+    scene.clock.pump([0] * 10)
+    assert transport.write_is_closed
+    connection.dataReceived(b"x" * MAX_DISCARDED)
+    assert transport.producerState == "producing"
+    connection.dataReceived(b"x")
+    assert transport.producerState == "paused"
+    scene.clock.advance(LEAVES_WITHIN - 0.1)
+    assert not transport.disconnecting
+    scene.clock.advance(0.2)
+    assert transport.aborted
 
 
 def test_a_query_that_makes_no_sense_is_refused(scene: Scene) -> None:
@@ -230,11 +251,37 @@ def test_what_may_not_be_served_is_refused_before_its_body_comes(scene: Scene, l
         b"PUT /a?b=c HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n" + length + b"\r\n\r\n"
     )
     scene.clock.pump([0] * 10)
-    assert (status_of(transport), transport.disconnecting) == (401, True)
+    assert (status_of(transport), transport.write_is_closed) == (401, True)
     assert b"100 Continue" not in transport.value()
     connection.dataReceived(b"x" * 1000)
     (head,) = scene.checked
     assert (head.method, head.path, head.query, head.headers["host"]) == ("PUT", "/a", {"b": "c"}, "a")
+    assert scene.asked == []
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"Content-Length: 4\r\n\r\nbody",
+        b"Content-Length: 4\r\n\r\nbo",
+        b"Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n",
+    ],
+)
+def test_a_body_that_comes_with_the_head_that_is_refused_is_no_mistake(scene: Scene, sent: bytes) -> None:
+    scene.refusal = ApiError(401, "token_missing", "a token is needed")
+    transport = scene.send(b"PUT / HTTP/1.1\r\nHost: a\r\n" + sent)
+    assert (status_of(transport), transport.write_is_closed) == (401, True)
+    assert scene.asked == []
+
+
+@pytest.mark.parametrize("end", [b"", b"0\r\n\r\n"])
+def test_what_comes_with_the_chunk_that_is_too_much_is_no_mistake(scene: Scene, end: bytes) -> None:
+    chunk = b"80000\r\n" + b"x" * 0x80000 + b"\r\n"
+    transport = scene.send(
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk * 4 + end
+    )
+    assert (status_of(transport), transport.write_is_closed) == (413, True)
     assert scene.asked == []
 
 
@@ -335,8 +382,9 @@ def test_an_answer_that_cannot_be_made_is_cut_short(
     with capturedLogs() as logged:
         transport = scene.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     assert [str(event["log_failure"].value) for event in logged] == lines
-    assert transport.disconnecting
-    assert body_of(transport) == b"1\r\na\r\n"
+    # A client of HTTP/1.0 knows by that alone that it has not got the whole.
+    assert transport.aborted
+    assert not body_of(transport).endswith(b"0\r\n\r\n")
 
 
 def test_of_a_client_that_goes_away_in_the_middle_no_more_is_made(scene: Scene, pieces: SlowPieces) -> None:
