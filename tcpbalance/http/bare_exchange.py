@@ -3,7 +3,9 @@ comes at once with all of its body.
 
 For these, nothing is made but the two heads, and each of them is read and written in one go. What is decided
 is the same as for all others, and written down in ``exchange`` and ``response``: whatever goes beyond the
-usual goes on there. ``tests/http/test_bare_exchanges.py`` holds both to the same bytes, records and counters.
+usual goes on there. Responses to other requests, such as a POST that has come whole, are passed on in the
+same way where nothing else is to be done for them. ``tests/http/test_bare_exchanges.py`` holds both to the
+same bytes, records and counters.
 """
 
 from __future__ import annotations
@@ -115,7 +117,7 @@ class BareExchange(Exchange):
         if (
             not isinstance(head, UsualResponseHead)
             or (length := head.length) != len(data) - head.size
-            or not self.is_bare
+            or not (self.is_bare or self._may_answer_bare())
             or (self.dialler is not None and self.names_client)
             or not session.may_keep(self.context)
         ):
@@ -130,11 +132,29 @@ class BareExchange(Exchange):
         )
         assert self.slot is not None
         self.slot.responded(head.status)
-        if connection.finished or connection.gone or connection.stopped or connection.limiter is not None:
+        if (
+            not self.is_bare
+            or connection.finished
+            or connection.gone
+            or connection.stopped
+            or connection.limiter is not None
+        ):
             self.reuses_backend = True
             self.finish(ANSWERED, KEEP)
         else:
             self._end(connection)
+
+    def _may_answer_bare(self) -> bool:
+        """Whether the response to a request that is not usual may be passed on like that to one which is."""
+        head, upload = self.head, self.upload
+        return (
+            head is not None
+            and head.version == b"1.1"
+            and head.method != b"HEAD"
+            and self.cookies is None
+            and (upload is None or upload.whole)
+            and b"close" not in head.options
+        )
 
     def _end(self, connection: BackendHttpConnection) -> None:
         """Do what `finish` does for the usual request, whose response is passed on."""

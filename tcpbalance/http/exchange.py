@@ -552,21 +552,25 @@ class Exchange:
             data = dialler.outgoing_header.header + data
         clock = context.clock
         self.sent_at = clock()
-        if upload is None:
-            connection.transport.write(data)
+        connection.transport.write(data if upload is None else data + upload.kept)
+        if upload is None or upload.whole:
             due = self.sent_at + response_timeout(self)
             if due < session.due:
                 session.expect(due)
-            return
-        connection.transport.write(data + upload.kept)
-        if upload.is_full or not (self._is_idempotent or connection.served):
-            upload.keep_no_more()
-        if not upload.whole:
-            if self.pool.times_responses and self.slot is not None:
-                self.slot.request_unfinished()
-            connection.transport.registerProducer(session.client, True)
-            session.client.resumeProducing()
-        session.expect(self.due)
+        if upload is not None:
+            if upload.is_full or not (self._is_idempotent or connection.served):
+                upload.keep_no_more()
+            if not upload.whole:
+                self._await_body(connection)
+
+    def _await_body(self, connection: BackendHttpConnection) -> None:
+        """Pass on what is still to come of the body."""
+        if self.pool.times_responses and self.slot is not None:
+            self.slot.request_unfinished()
+        client = self.session.client
+        connection.transport.registerProducer(client, True)
+        client.resumeProducing()
+        self.session.expect(self.due)
 
     def _request_head(self, backend: Backend) -> bytes:
         head, target, client = self.head, self.target, self.client

@@ -39,7 +39,9 @@ Fields = tuple[bytes, ...]
 Message = tuple[bytes, int]
 """Its bytes, and into how many pieces it is cut."""
 
-REQUEST = {
+HELLO_BODY = (b"Content-Length: 5", b"hello")
+
+REQUEST: dict[str, list[Any]] = {
     "method": [b"HEAD", b"POST", b"OPTIONS", b"CONNECT", b"get"],
     "target": [b"/a/b?c=/../", b"/api/x", b"/old", b"//a", b"/%2f", b"*", b"http://b/a", b"a"],
     "version": [b"1.0"],
@@ -59,6 +61,11 @@ REQUEST = {
         *[b"Content_Length: 0", b"Expect: 100-continue", b"Referer: http://b/"],
     ],
     "rest": [GET, b"\r\n"],
+    "body": [
+        HELLO_BODY,
+        (b"Transfer-Encoding: chunked", b"5\r\nhello\r\n0\r\n\r\n"),
+        (HELLO_BODY[0], b"hel"),
+    ],
     "pieces": [2, 3, 5],
 }
 """What a request may have that is not usual."""
@@ -94,11 +101,15 @@ def _message(first: bytes, deviations: list[tuple[str, Any]], parts: dict[str, A
     """
     fields = [value for part, value in deviations if part == "field"]
     parts = {**parts, **dict(deviations)}
+    body = parts["body"]
+    if isinstance(body, tuple):
+        field, body = body
+        fields.append(field)
     lines = [first, b"%(host)b%(length)b", *fields]
     head = b"".join(b"%b\r\n" % line for line in lines) % {
         name.encode(): value for name, value in parts.items()
     }
-    return head + b"\r\n" + parts["rest"] + parts["body"], parts["pieces"]
+    return head + b"\r\n" + body + parts["rest"], parts["pieces"]
 
 
 NOTHING = {"host": b"", "length": b"", "rest": b"", "body": b"", "pieces": 1}
@@ -263,6 +274,9 @@ def _asking_for(path: bytes, host: bytes = b"a") -> tuple[Any, ...]:
 
 
 USUAL = _asking_for(b"/")
+POST = (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", 1), (HELLO, 1), False, 0.0
+OLD = (b"GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n", 1), (HELLO, 1), False, 0.0
+CLOSING = (b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 1), (HELLO, 1), False, 0.0
 
 
 @pytest.mark.parametrize("kind", HTTP_SCENES)
@@ -275,6 +289,9 @@ USUAL = _asking_for(b"/")
 @example({"http": {"ambiguous_path": "reject"}}, [_asking_for(b"//a")])
 @example({"routes": _routes}, [_asking_for(b"/", b"copied.example")] * 2)
 @example({"preread": PrereadSettings(PROXIES)}, [USUAL, USUAL])
+@example({}, [USUAL, POST, POST, USUAL, CLOSING])
+@example({}, [USUAL, OLD])
+@example({"affinity": AffinityConfig(by="cookie", cookie=COOKIE)}, [POST, USUAL, POST])
 def test_a_bare_exchange_is_like_any_other(
     kind: type[HttpScene], how: dict[str, Any], script: list[tuple[Any, ...]]
 ) -> None:

@@ -20,7 +20,7 @@ FIGURES = {
     "portable, ten further requests": Cost(1810, 100),
     "HTTP request": Cost(2678, 63),
     "HTTP request of a browser": Cost(2720, 64),
-    "HTTP request with a body": Cost(4427, 143),
+    "HTTP request with a body": Cost(3723, 113),
     "refusal": Cost(337, 13),
     "text line of the access log": Cost(179, 3),
     "text line of the access log, TLS": Cost(187, 3),
