@@ -47,6 +47,8 @@ class AdmissionControl:
         for nothing.
     :ivar on_networks: called when the first network is banned by an operator, and when none is any more; None
         for nothing.
+    :ivar on_banned: called when a client may be banned, by limits or an operator, that has connections open;
+        None for nothing.
     :ivar last_would_refuse: why the client last given to ``admit`` was admitted only because of a dry run;
         None if it was not.
     :raises SettingError: for fewer clients to remember than one.
@@ -67,6 +69,7 @@ class AdmissionControl:
         "clients",
         "last_would_refuse",
         "on_ban",
+        "on_banned",
         "on_networks",
     )
 
@@ -85,6 +88,7 @@ class AdmissionControl:
         self.last_would_refuse: Refusal | None = None
         self.on_ban: Callable[[bytes, float], object] | None = None
         self.on_networks: Callable[[], object] | None = None
+        self.on_banned: Callable[[], object] | None = None
         self._clock = clock
         self._networks: BannedNetworks | None = None
         self._limit_by(limits)
@@ -157,6 +161,7 @@ class AdmissionControl:
         # The decision is that of `admit`, made by a control of its own about a copy of what is known.
         asked = copy(self)
         asked.clients, asked.on_ban, asked.on_networks = AskedClient(copy(known)), None, None
+        asked.on_banned = None
         refusal = asked.admit(client)
         answer = AdmissionAnswer(
             refusal=refusal,
@@ -223,10 +228,32 @@ class AdmissionControl:
             networks = self._networks or BannedNetworks()
             networks.put(key, until, now)
             self._know_networks(networks)
+            if self.on_banned is not None:
+                self.on_banned()
         elif self._limited:
             client = self.clients.take(key)
             client.banned_until = max(client.banned_until, until)
+            self._report_banned(client)
             self.clients.rest(key, client, now)
+
+    def _report_banned(self, client: Client) -> None:
+        """Limits have banned a client."""
+        if client.open and not self._limits_dry_run and self.on_banned is not None:
+            self.on_banned()
+
+    def is_banned(self, client: bytes | None) -> bool:
+        """Whether a client is banned now, by limits or an operator; nothing changes by that.
+
+        :param client: see `admit`.
+        """
+        if client is None:
+            return False
+        now = self._clock()
+        if self._networks is not None and self._networks.end_for(client) > now:
+            return True
+        if not self._limited or self._limits_dry_run:
+            return False
+        return self.clients.look(group(client)).banned_until > now
 
     def ban_for(self, key: bytes, seconds: float, *, replace: bool = False) -> tuple[bytes, float]:
         """Ban a client or a network from now on, by order of an operator.
@@ -355,6 +382,7 @@ class AdmissionControl:
             client.refusals = 0
             client.window_ends = NEVER
             client.banned_until = now + self._ban_for
+            self._report_banned(client)
 
     def _weigh(self, found: Refusal | None, listed: Refusal | None) -> Refusal | None:
         """Give the refusal if it is in force, else remember it.

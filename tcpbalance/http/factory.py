@@ -9,8 +9,10 @@ from typing import Any, cast
 import attrs
 
 from tcpbalance import threads
+from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.http.answers import DateClock
+from tcpbalance.http.banned_clients import BannedClients
 from tcpbalance.http.client import HttpClientConnection
 from tcpbalance.http.connect.access import ConnectAccess
 from tcpbalance.http.context import HttpContext
@@ -63,6 +65,22 @@ class HttpFrontendFactory(FrontendFactory):
         self._request_limits: RequestLimits | None = None
         self._in_thread = in_thread or threads.in_thread(reactor)
         super().__init__(reactor, pool, **others)
+        self._banned = BannedClients(self._http_sessions, self.context.clock, self._timer)
+        self._follow_bans()
+
+    def _http_sessions(self) -> list[HttpSession]:
+        """Give those that take requests; the others are connections that have become another protocol."""
+        return [session for session in self.registry.sessions if isinstance(session, HttpSession)]
+
+    def _follow_bans(self) -> None:
+        """Have bans count for the requests on open connections, by what admits clients now."""
+        admission = self.context.admission
+        self._banned.follow(None if admission is None else admission.control)
+
+    def admit_by(self, admission: AdmissionControl | None) -> None:
+        """See ``FrontendFactory``."""
+        super().admit_by(admission)
+        self._follow_bans()
 
     def _make_context(self, **fields: Any) -> SessionContext:
         """See ``FrontendFactory``."""
@@ -119,10 +137,16 @@ class HttpFrontendFactory(FrontendFactory):
         """See ``FrontendFactory``."""
         before = self.context
         super().serve_by(context)
+        self._follow_bans()
         pools = set(context.pools)
         is_same = context.connector is before.connector
         for pool in [pool for pool in self._idle if not (is_same and pool in pools)]:
             self._idle.pop(pool).close()
+
+    def startFactory(self) -> None:
+        """Twisted's call: clients are accepted."""
+        super().startFactory()
+        self._follow_bans()
 
     def stopFactory(self) -> None:
         """Twisted's call: no more clients are accepted. Those that wait between two requests are closed, the
@@ -141,6 +165,7 @@ class HttpFrontendFactory(FrontendFactory):
 
     def _close_connections(self) -> None:
         self.context.mirrors.close()
+        self._banned.close()
         while self._idle:
             _, idle = self._idle.popitem()
             idle.close()

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import enum
 import math
+import sys
+from collections.abc import Callable
 from typing import ClassVar
 
 import attrs
@@ -21,6 +23,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from tcpbalance.admission.refusal import Refusal
 from tcpbalance.http.bare_exchange import BareExchange
 from tcpbalance.http.client_look import ClientLook
 from tcpbalance.http.client_side import KEEP, LINGER, RESET, HttpClient, Then
@@ -90,6 +93,8 @@ class ConnectionPhase(enum.Enum):
 PREREAD, READY, SERVING, LINGERING, CLOSING, OVER = ConnectionPhase
 
 _NEVER = math.inf
+_NO_MORE = sys.maxsize
+"""In the place of the number of requests that have come: more than any number that may come."""
 _TAKES_REQUESTS = (READY, SERVING)
 
 
@@ -489,6 +494,20 @@ class HttpSession:
         self.client.release_limiter()
         if self._exchange is not None and self._exchange.backend is not None:
             self._exchange.backend.release_limiter()
+
+    def end_if_banned(self, is_banned: Callable[[bytes | None], bool]) -> None:
+        """See ``banned_clients.BannableSession``: a request that has begun is served, and is the last."""
+        packed, preread = self.packed, self.preread
+        if self._phase is PREREAD and preread is not None:
+            if preread.expects_header:
+                return  # It is a proxy's, whose client is admitted later.
+            packed = preread.client.packed
+        if self._reason is not None or self._phase is OVER or not is_banned(packed):
+            return
+        if self._exchange is None:
+            self.turn_away(EndReason.REFUSED, Refusal.BANNED.word)
+        else:
+            self._requests = _NO_MORE
 
     def may_keep(self, context: HttpContext) -> bool:
         """See ``exchange.ExchangeOwner``."""

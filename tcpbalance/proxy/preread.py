@@ -120,6 +120,11 @@ class Preread:
         return self._server_name if self.tls is None else self.tls.server_name
 
     @property
+    def expects_header(self) -> bool:
+        """Whether the PROXY header is still to come."""
+        return self._needs_header
+
+    @property
     def proxy(self) -> ClientAddress | None:
         """The proxy that the client comes through, None without one."""
         return None if self.client is self.peer else self.peer

@@ -47,7 +47,7 @@ class EndReason(enum.Enum):
         "refused",
         "balancer",
         _RST,
-        "the frontend's access lists or limits refused the client named in a PROXY header",
+        "the access lists or limits refused the client named in a PROXY header, or it was banned meanwhile",
     )
     HANDSHAKE_FAILED = (
         "handshake_failed",

@@ -153,3 +153,28 @@ def test_what_makes_no_sense_is_refused_with_the_reason(stage: Stage) -> None:
         assert admin.ask("DELETE", f"{BANS}/{CLIENT}?front=strict", {})[0] == 400
         assert admin.ask("DELETE", f"{BANS}/{CLIENT}?by=me", {})[0] == 400
         assert admin.get(BANS)["total"] == 0
+
+
+SITE = """
+[frontends.site]
+listen = "127.0.0.1:0"
+mode = "http"
+routes = [{ answer = { status = 200 } }]
+"""
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def test_a_connection_that_is_kept_open_takes_no_request_of_a_banned_client(
+    stage: Stage,
+) -> None:
+    with stage.daemon(more=SITE) as daemon:
+        admin, site = Admin(daemon), daemon.ports["site"]
+        with connect(site, CLIENT) as client, connect(site, OTHER) as other:
+            for sock in (client, other):
+                sock.sendall(GET)
+                assert sock.recv(1000).startswith(b"HTTP/1.1 200 ")
+            assert admin.ask("POST", BANS, {"client": CLIENT, "for": "10m"})[0] == 200
+            assert client.recv(1000) == b""
+            other.sendall(GET)
+            assert other.recv(1000).startswith(b"HTTP/1.1 200 ")
+        assert is_refused(site, CLIENT)
