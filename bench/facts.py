@@ -5,15 +5,30 @@ from __future__ import annotations
 import os
 import platform
 import sysconfig
+import timeit
 
 from bench import programs
+
+CALLS = 20_000
 
 
 def machine() -> dict[str, str]:
     """Give the facts of the machine."""
     # Without what a distributor or a hoster has put behind the version.
     kernel = f"{platform.system()} {platform.release().partition('-')[0]}"
-    return {"cores": str(len(os.sched_getaffinity(0))), "kernel": kernel}
+    return {
+        "cores": str(len(os.sched_getaffinity(0))),
+        "kernel": kernel,
+        "a system call from Python": f"{system_call() * 1e9:.0f} ns",
+    }
+
+
+def system_call() -> float:
+    """Give the seconds that the shortest system call takes, of several rounds the least.
+
+    Where the kernel takes long for a call, all proxies come nearer to each other.
+    """
+    return min(timeit.repeat(os.getppid, number=CALLS, repeat=9)) / CALLS
 
 
 def tools() -> dict[str, str]:

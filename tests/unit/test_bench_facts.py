@@ -1,4 +1,4 @@
-"""A report says how its Python was built."""
+"""A report says how its Python was built, and how long the machine takes for a system call."""
 
 from __future__ import annotations
 
@@ -30,3 +30,8 @@ def test_how_the_interpreter_was_built(
     values = {"CONFIG_ARGS": options, "PGO_PROF_USE_FLAG": flag}
     monkeypatch.setattr(sysconfig, "get_config_var", values.__getitem__)
     assert facts.build() == said
+
+
+def test_how_long_a_system_call_takes() -> None:
+    assert 1e-9 < facts.system_call() < 1e-3
+    assert facts.machine()["a system call from Python"].endswith(" ns")
