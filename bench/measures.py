@@ -301,6 +301,11 @@ def scrapes(turn: Turn) -> Figures:
     return {"scrape_cpu": one.serving, "supervisor_scrape_cpu": two.serving, "worker_scrape_cpu": two.worker}
 
 
+def slots(_: Turn) -> Figures:
+    """Measure what a slot of a shared maximum costs, taken and given back."""
+    return {"slot_cost": float(run([sys.executable, "-m", "bench.slots"], _PATIENCE))}
+
+
 def counting(_: Turn) -> Figures:
     """Measure what the statements that count a connection take."""
     return {"counting_cost": float(run([sys.executable, "-m", "bench.counting"], _PATIENCE))}
@@ -375,6 +380,7 @@ MEASURES: dict[str, Measure] = {
     "flooded_lists": Measure(flooded_lists, contestants=("tcpbalance",)),
     "scrapes": Measure(scrapes, contestants=("tcpbalance",)),
     "counting": Measure(counting, contestants=("tcpbalance",)),
+    "slots": Measure(slots, contestants=("tcpbalance",)),
     "handshakes_ecdsa": Measure(handshakes_ecdsa, ECDSA),
     "handshakes_rsa": Measure(handshakes_rsa, RSA),
     "tls_requests": Measure(tls_requests, ECDSA),

@@ -71,6 +71,7 @@ METRICS = {
     ),
     "worker_scrape_cpu": Metric("CPU of its part in that, each worker", "ms", "lower"),
     "counting_cost": Metric("counters of a connection", "µs", "lower"),
+    "slot_cost": Metric("a slot of a maximum of four workers", "µs", "lower"),
     "workers_connection_cpu": Metric("CPU a connection, two workers", "µs", "lower", of_proxy=True),
     "workers_connection_ratio": Metric(
         "CPU a connection, two workers to one at the same rate each", "times", "lower", of_proxy=True

@@ -65,6 +65,7 @@ TARGETS = (
     Target("scrape_cpu", 50.0),
     Target("supervisor_scrape_cpu", 50.0),
     Target("counting_cost", 1.5),
+    Target("slot_cost", 1.0),
     Target("workers_connection_ratio", 1.05),
     Target("workers_request_ratio", 1.05),
     Target("worker_memory", 40.0),

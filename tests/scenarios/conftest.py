@@ -67,6 +67,7 @@ BY_THE_PROGRAM = {
     "test_tls_termination",
     "test_upgrade",
     "test_workers_behind_proxies",
+    "test_workers_limits",  # Their network is their own.
 }
 """Modules whose balancers are started as users start them, at least one for each thing that users do. Those
 of the others are forked: most of a start are imports, which hundreds of tests need not repeat."""

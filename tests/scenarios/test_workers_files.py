@@ -124,6 +124,35 @@ def test_a_worker_that_is_replaced_needs_no_file(edge: Edge) -> None:
     assert edge.all_show(before)
 
 
+def test_a_key_is_on_the_disk_once(tmp_path: Path) -> None:
+    renew(tmp_path)
+    (tmp_path / "banned.txt").write_text("")
+    with (
+        peer(echo) as backend,
+        # Where temporary files would be.
+        Daemon(
+            CONFIG.format(backend=backend.address), tmp_path, environment={"TMPDIR": f"{tmp_path}"}
+        ) as daemon,
+    ):
+        edge = Edge(daemon, tmp_path)
+        new = edge.renew()
+        daemon.send(signal.SIGHUP)
+        until(lambda: edge.all_show(new), lambda: f"the new certificate\n{daemon.log}")
+        key = (tmp_path / "web.key").read_bytes().splitlines()[1]
+        files = [file for file in tmp_path.rglob("*") if file.is_file() and key in file.read_bytes()]
+        assert files == [tmp_path / "web.key"]
+        handed_over = [name for pid in (daemon.process.pid, *daemon.children) for name in with_text(pid, key)]
+        assert handed_over
+        assert all(name.startswith("/memfd:") for name in handed_over), handed_over
+
+
+def with_text(pid: int, text: bytes) -> Iterator[str]:
+    """Give the names of the open files of a process that contain a text: proc_pid_fd(5)."""
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        if descriptor.is_file() and text in descriptor.read_bytes():
+            yield os.readlink(descriptor)
+
+
 def test_a_deny_file_that_changes_comes_to_all_workers(edge: Edge) -> None:
     def is_refused(worker: int) -> bool:
         # Not by SSLSocket, which leaves a socket open that was reset before it began.

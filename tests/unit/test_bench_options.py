@@ -24,7 +24,7 @@ def test_without_a_word_all_is_measured_for_all_in_five_turns() -> None:
     assert options.turns == 5
     assert options.contestants == ("tcpbalance", "portable", "haproxy", "nginx", "envoy", "direct")
     plain = ("connections", "requests", "download", "downloads", "idle", "beside", "flood")
-    of_admin = ("sessions", "flooded_lists", "scrapes", "counting")
+    of_admin = ("sessions", "flooded_lists", "scrapes", "counting", "slots")
     alone = ("workers", "replacements", "admission", "reloads", *of_admin)
     assert options.only == (*plain, *alone, *OVER_TLS, *OF_REQUESTS)
 
