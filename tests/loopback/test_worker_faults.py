@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -26,6 +27,7 @@ from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.config.models import Config
 from tcpbalance.config.pools import BackendConfig, PoolConfig
 from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig
+from tcpbalance.errors import TcpbalanceError
 from tcpbalance.workers.nursery_process import NurseryProcess
 from tcpbalance.workers.shared_counts import can_count
 from tcpbalance.workers.supervisor import Supervisor
@@ -252,6 +254,45 @@ class WorkerFaultTests(SupervisedCase):
         nursery.transport.signalProcess("STOP")
         await supervisor.stopService()
         assert nursery.ended.called
+
+    def lacking(self, failures: list[None]) -> Callable[[Any, str, float], NurseryProcess]:
+        """Make nurseries, but fail so often for want of memory."""
+
+        def make(reactor: Any, module: str, timeout: float) -> NurseryProcess:
+            if failures:
+                failures.pop()
+                raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+            return NurseryProcess(reactor, module, timeout)
+
+        return make
+
+    async def test_a_nursery_that_cannot_be_run_is_tried_again(self) -> None:
+        failures: list[None] = []
+        supervisor = await self.supervised(self.config(), make_nursery=self.lacking(failures))
+        failures += [None] * 3
+        (nursery,) = supervisor._nurseries.processes
+        nursery.kill("is killed by a test")
+        await until(reactor, lambda: not failures)
+        self.send_signal(supervisor, 1, signal.SIGKILL)
+        assert [await self.answer_to(supervisor, number) for number in range(2)] == ["a", "a"]
+        assert [line for line in self.lines if line.endswith("cannot be run: cannot allocate memory")]
+
+    async def test_a_nursery_that_cannot_be_run_leaves_the_workers_as_they_are(self) -> None:
+        failures: list[None] = []
+        supervisor = await self.supervised(self.config(), make_nursery=self.lacking(failures))
+        before = self.pids(supervisor)
+        failures.append(None)
+        supervisor.restart_workers()
+        assert not failures
+        assert not supervisor._restart.is_running
+        assert [line for line in self.lines if line.startswith("the workers stay: ")]
+        assert [await self.answer_to(supervisor, number) for number in range(2)] == ["a", "a"]
+        assert self.pids(supervisor) == before
+
+    async def test_the_first_nursery_that_cannot_be_run_is_the_end_of_the_start(self) -> None:
+        failures: list[None] = [None]
+        with pytest.raises(TcpbalanceError, match="cannot be run: cannot allocate memory"):
+            await self.supervised(self.config(), make_nursery=self.lacking(failures))
 
     async def test_a_fork_that_fails_is_tried_again(self) -> None:
         make = self.first_nursery_of(CANNOT_FORK_YET)

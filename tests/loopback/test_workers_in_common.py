@@ -121,7 +121,7 @@ class InCommonTests(SupervisedCase):
         assert await self.ask(supervisor, self.clients_of(0)[0]) == "b"
         assert self.backend(supervisor, "dead").stats.ejections == 1
 
-    async def test_a_ban_outlives_the_worker(self) -> None:
+    async def test_a_ban_outlives_the_worker_and_the_one_after_it(self) -> None:
         limits = LimitsConfig(connections_per_client=1, ban_after=1, ban_for=60.0)
         supervisor = await self.supervised(self.config({"web": {"limits": limits}}))
         (source, other) = self.clients_of(0, 2)
@@ -131,6 +131,10 @@ class InCommonTests(SupervisedCase):
         bans = next(it for it in supervisor._shared_states if "bans" in it.words)
         await until(reactor, lambda: len(bans._bans))  # type: ignore[attr-defined]
         await self.killed(supervisor, 0)
+        assert await self.ask(supervisor, source) == ""
+        assert await self.ask(supervisor, other) == "a"
+        supervisor.restart_workers()
+        await self.restarted(supervisor)
         assert await self.ask(supervisor, source) == ""
         assert await self.ask(supervisor, other) == "a"
 

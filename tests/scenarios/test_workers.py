@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -183,6 +187,25 @@ def test_the_access_log_is_opened_anew_in_all_workers(backend: str, tmp_path: Pa
         for worker in range(WORKERS):
             visit(daemon, worker)
         assert {record["worker"] for record in daemon.wait_for_records(2)} == {0, 1}
+
+
+def test_lines_of_several_workers_come_whole_through_a_pipe(backend: str, tmp_path: Path) -> None:
+    each, at_once = 60, 4
+    os.mkfifo(tmp_path / "access.log")
+    reader = os.open(tmp_path / "access.log", os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 1 << 20)
+
+    def come(worker: int) -> None:
+        for _ in range(each):
+            visit(daemon, worker)
+
+    with os.fdopen(reader, "rb") as log, Daemon(config(backend), tmp_path) as daemon:
+        with ThreadPoolExecutor(WORKERS * at_once) as threads:
+            for done in [threads.submit(come, number % WORKERS) for number in range(WORKERS * at_once)]:
+                done.result()
+        assert daemon.stop() == 0
+        records = [json.loads(line) for line in log.read().splitlines()]
+    assert Counter(record["worker"] for record in records) == dict.fromkeys(range(WORKERS), each * at_once)
 
 
 def test_a_start_that_cannot_serve_ends_with_its_reason(backend: str, tmp_path: Path) -> None:

@@ -7,10 +7,13 @@ from random import Random
 from typing import Any, cast
 
 import pytest
+from attrs import evolve
 
 from support.pools import described, some_backends
 from support.worker_loads import SharedWorkers
-from tcpbalance.config.counted import backend_key
+from tcpbalance.config.counted import backend_key, counted
+from tcpbalance.config.frontends import FrontendConfig
+from tcpbalance.config.pools import BackendConfig, PoolConfig
 from tcpbalance.config.rebalance import RebalanceConfig
 from tcpbalance.pool.pool import Pool, Slot
 from tcpbalance.proxy.reasons import EndReason
@@ -51,6 +54,15 @@ def connect(pool: Pool, client: bytes | None = None) -> Slot:
 
 def loads(pool: Pool) -> list[int]:
     return [backend.load for backend in pool.backends]
+
+
+@pytest.mark.parametrize("balance", ["round_robin", "random", "source_hash"])
+def test_nothing_is_counted_of_backends_without_a_limit_whose_load_is_not_read(balance: Any) -> None:
+    backends = tuple(BackendConfig(address=f"192.0.2.{last}:80") for last in (1, 2))
+    pool = PoolConfig(backends=backends, balance=balance)
+    assert counted({"web": FrontendConfig(listen=("0.0.0.0:80",), pool="web")}, {"web": pool}) == {}
+    limited = evolve(pool, backends=(evolve(backends[0], max_connections=5), backends[1]))
+    assert [*counted({}, {"web": limited}).values()] == [5]
 
 
 def test_the_least_connections_of_all(shared: SharedWorkers) -> None:
