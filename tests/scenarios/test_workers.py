@@ -20,6 +20,7 @@ from support import clients
 from support.daemon import Daemon
 from support.notify import service_manager
 from support.peers import echo, peer
+from support.process import folder_of
 from support.waiting import until
 from tcpbalance.workers.owner import owner
 from tcpbalance.workers.shared_counts import can_count
@@ -226,15 +227,22 @@ def may_run_python(user: str) -> bool:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 @pytest.mark.skipif(not may_run_python("nobody"), reason="needs a Python that other users may run")
-def test_another_user_serves(backend: str, tmp_path: Path) -> None:
-    tmp_path.chmod(0o777)
-    with Daemon(config(backend, 'user = "nobody"'), tmp_path) as daemon:
-        for worker in range(WORKERS):
-            visit(daemon, worker)
-        for pid in [daemon.process.pid, *daemon.children]:
-            status = Path(f"/proc/{pid}/status").read_text()
-            assert "\nUid:\t65534\t65534\t65534\t65534\n" in status
-            assert "\nCapEff:\t0000000000000000\n" in status
+def test_another_user_serves(backend: str) -> None:
+    with folder_of("nobody") as folder, Daemon(config(backend, 'user = "nobody"'), folder) as daemon:
+
+        def all_serve() -> None:
+            for worker in range(WORKERS):
+                visit(daemon, worker)
+            for pid in [daemon.process.pid, *daemon.children]:
+                status = Path(f"/proc/{pid}/status").read_text()
+                assert "\nUid:\t65534\t65534\t65534\t65534\n" in status
+                assert "\nCapEff:\t0000000000000000\n" in status
+
+        all_serve()
+        # Others come to the sockets that root has opened.
+        daemon.send(signal.SIGUSR2)
+        daemon.wait_for_log("the workers have been replaced")
+        all_serve()
 
 
 def test_workers_run_on_cpus_by_turns(backend: str, tmp_path: Path) -> None:
