@@ -200,6 +200,7 @@ class TopApp(App[None]):
     CSS = """
     Screen { layout: vertical; }
     #head, #said { height: 1; }
+    #chosen { height: auto; max-height: 3; }
     #filter { display: none; height: 1; border: none; padding: 0; }
     DataTable { height: 1fr; }
     ConfirmScreen, WeightScreen { align: center middle; }
@@ -247,6 +248,7 @@ class TopApp(App[None]):
         yield Static(id="said", markup=False)
         yield Input(placeholder="part of a name or state; Enter keeps it, Escape shows all", id="filter")
         yield _Backends(cursor_type="row")
+        yield Static(id="chosen", markup=False)
         yield Footer()
 
     def on_mount(self) -> None:
@@ -311,6 +313,7 @@ class TopApp(App[None]):
             self._update(rows, [*widths.items()])
         self._cells = rows
         self._select_chosen()
+        self._show_chosen()
 
     def _rebuild(self, titles: list[Cell], rows: list[list[Cell]], widths: Mapping[int, int]) -> None:
         table = self.query_one(DataTable)
@@ -362,6 +365,18 @@ class TopApp(App[None]):
             if place != table.cursor_row:
                 table.move_cursor(row=place, animate=False)
         table.show_cursor = chosen is None or chosen in names
+
+    def on_data_table_row_highlighted(self) -> None:
+        """Textual's call: the cursor is on another row."""
+        self._show_chosen()
+
+    def _show_chosen(self) -> None:
+        """Show the chosen backend in full, whatever the table has no space for."""
+        row = self._selected()
+        text = (
+            "" if row is None else f"{row.full_name}: {row.state_text}, weight {row.weight}, {row.open} open"
+        )
+        self.query_one("#chosen", Static).update(Text(one_line(text, MAX_CELL), "bold"))
 
     # Keys
 

@@ -12,6 +12,7 @@ import pytest
 from support.admin import Stage
 from support.clients import ask
 from support.daemon import TCPBALANCE, Daemon
+from support.ports import refusing
 from support.tmux import Terminal, terminal
 from support.waiting import until
 from tcpbalance.workers.shared_counts import can_count
@@ -87,6 +88,40 @@ def test_a_narrow_terminal(stage: Stage) -> None:
             window.wait_for("maintenan")
             window.resize(120, 24)
             window.wait_for("QUEUE")
+
+
+LONG = """
+[pools.application-servers]
+backends = ["{0}", "{1}"]
+[pools.application-servers.health]
+check = "tcp"
+interval = "100ms"
+fall = 1
+[frontends.more]
+listen = "127.0.0.1:0"
+pool = "application-servers"
+"""
+
+
+@pytest.mark.parametrize("width", [40, 50, 80])
+def test_the_chosen_backend_is_shown_in_full(stage: Stage, width: int) -> None:
+    with refusing() as first, refusing() as second, stage.daemon(UNIX, LONG.format(first, second)) as daemon:
+        started(daemon)
+        with terminal(top(stage), stage.folder / "tmux", width) as window:
+            window.wait_for("2 of 4 up")
+            wait_for_whole(window, "web/a: up, weight 1, 0 open")
+            window.press("Down", "Down")
+            wait_for_whole(window, f"application-servers/{first}: down: refused, weight 1, 0 open")
+            window.press("Down")
+            wait_for_whole(window, f"application-servers/{second}: down: refused, weight 1, 0 open")
+
+
+def wait_for_whole(window: Terminal, text: str) -> None:
+    """Wait for a text that may go on in the next line."""
+    until(
+        lambda: text in " ".join(line.strip() for line in window.screen()),
+        lambda: f"{text} in {shown(window)}",
+    )
 
 
 @contextmanager
