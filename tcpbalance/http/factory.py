@@ -93,7 +93,7 @@ class HttpFrontendFactory(FrontendFactory):
             idle=self._idle,
             next_turn=partial(self._timer.callLater, 0),
             date=DateClock(fields["wall_clock"]),
-            mirrors=Mirrors(self.stats),
+            mirrors=Mirrors(fields["name"], self.stats, fields["clock"], self._timer),
             request_limits=self._limit_requests(fields["limits"], fields["clock"]),
             connect=self._connect_by(self._http, fields["clock"]),
         )

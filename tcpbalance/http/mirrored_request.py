@@ -126,6 +126,11 @@ class MirroredRequest:
         self._is_over = self._is_whole = False
         self.slot: int | None = None
 
+    @property
+    def pool_name(self) -> str:
+        """What the pool is called that gets the copy."""
+        return self._pool.name
+
     # The request
 
     def feed(self, data: bytes, whole: bool) -> None:

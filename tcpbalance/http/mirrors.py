@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
 from tcpbalance.http.mirrored_request import MAX_COPIED_BODY, CopyContext, MirroredRequest, WriteHead
 from tcpbalance.http.upload import Upload
 from tcpbalance.pool.pool import Pool
-from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.proxy.reasons import ANSWERED, EndReason
+from tcpbalance.rate_limited_log import RateLimitedLog
 from tcpbalance.stats import FrontendStats
 from tcpbalance.wire.http.framing import Framing
 
@@ -16,11 +23,20 @@ MAX_COPIES = 100
 class Mirrors:
     """Has requests copied.
 
+    :param name: the frontend's.
     :param stats: counts the copies.
+    :param clock: seconds on a monotonic clock.
+    :param timer: for what is logged a little later.
     """
 
-    def __init__(self, stats: FrontendStats) -> None:
+    _log = Logger()
+
+    def __init__(
+        self, name: str, stats: FrontendStats, clock: Callable[[], float], timer: IReactorTime
+    ) -> None:
+        self._name = name
         self._stats = stats
+        self._failed = RateLimitedLog(self._write_failed, clock, timer)
         self._under_way: set[MirroredRequest] = set()
 
     def copy(
@@ -60,6 +76,8 @@ class Mirrors:
             self._stats.mirrored_left_out += 1
         else:
             self._stats.mirrored[reason] += 1
+            if reason is not ANSWERED:
+                self._failed.note(reason, copy.pool_name)
 
     def __len__(self) -> int:
         """How many are under way."""
@@ -69,3 +87,13 @@ class Mirrors:
         """End all that are under way."""
         for copy in tuple(self._under_way):
             copy.end(EndReason.SHUTDOWN)
+        self._failed.flush()
+
+    def _write_failed(self, counts: Counter[EndReason], pool: str) -> None:
+        self._log.debug(
+            "frontend {name}: copies without a whole response: {total} ({reasons}), the last for pool {pool}",
+            name=self._name,
+            total=counts.total(),
+            reasons=", ".join(f"{reason.word}: {number}" for reason, number in counts.items()),
+            pool=pool,
+        )

@@ -10,6 +10,7 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.logger import capturedLogs
 
 from support.http_scene import GET, HELLO, HTTP_SCENES, ONE, THREE, TWO, HttpScene, http_scenes, only_for
 from tcpbalance.config.http import PoolHttpConfig
@@ -108,6 +109,28 @@ def test_a_pool_that_cannot_be_reached_is_no_concern_of_the_client(
     assert (client.received.endswith(b"hello"), scene.ends) == (True, ["answered 200"])
     scene.advance(100)
     assert (mirrored.active, sum(counts(scene).values())) == (0, 1)
+
+
+def test_the_log_says_at_its_lowest_level_that_copies_have_failed(make_scene: MakeScene) -> None:
+    with capturedLogs() as logged:
+        scene = site(make_scene, Mirrored(), "refuses")
+        for _ in range(5):
+            scene.connect(GET)
+        scene.advance(3.0)
+    lines = [event for event in logged if "copies" in str(event["log_format"])]
+    assert {event["log_level"].name for event in lines} == {"debug"}
+    assert sum(event["total"] for event in lines) == 5
+    assert len(lines) == 2
+    assert (lines[0]["reasons"], lines[0]["pool"]) == ("connect_failed: 1", "mirror")
+
+
+def test_it_says_nothing_of_those_that_are_answered(make_scene: MakeScene) -> None:
+    with capturedLogs() as logged:
+        scene = site(make_scene, Mirrored())
+        scene.connect(GET)
+        answer(scene, TWO)
+        scene.advance(3.0)
+    assert [event for event in logged if "copies" in str(event["log_format"])] == []
 
 
 def test_no_copy_is_sent_where_no_backend_is_free_and_none_waits_for_one(make_scene: MakeScene) -> None:
