@@ -87,7 +87,7 @@ from tcpbalance.wire.http.errors import BadRequest, BadResponse
 from tcpbalance.wire.http.fields import expects_continue, keeps_alive, upgrade
 from tcpbalance.wire.http.forwarded import ForwardedClient
 from tcpbalance.wire.http.framing import NO_BODY, request_framing
-from tcpbalance.wire.http.head import RequestHead, ResponseHead
+from tcpbalance.wire.http.head import RequestHead, ResponseHead, has_head_method
 from tcpbalance.wire.http.rewrite import NO_EDITS
 from tcpbalance.wire.http.target import RequestTarget, read_target
 
@@ -266,14 +266,14 @@ class Exchange:
 
     # The request
 
-    def refuse(self, reason: EndReason, cause: str, status: int, size: int) -> None:
+    def refuse(self, reason: EndReason, cause: str, status: int, came: bytes | bytearray) -> None:
         """Answer a client whose head cannot be read; what follows it cannot be, either.
 
-        :param size: bytes that have come of it.
+        :param came: what has come of it.
         """
-        self.client_bytes = size
+        self.client_bytes = len(came)
         self.head_time = None
-        self._answer(reason, cause, status, in_doubt=True)
+        self._answer(reason, cause, status, with_body=not has_head_method(came), in_doubt=True)
 
     def begin(self, head: RequestHead, rest: bytes) -> bytes:
         """Begin with the head.
@@ -837,6 +837,7 @@ class Exchange:
         page: Page | None = None,
         extra: bytes = b"",
         *,
+        with_body: bool = True,
         in_doubt: bool = False,
     ) -> None:
         """Answer the request here.
@@ -844,6 +845,7 @@ class Exchange:
         :param status: by default what the reason stands for.
         :param page: the body; by default that of error pages, or a line of text.
         :param extra: more lines, each with CR LF.
+        :param with_body: whether the body is sent, where the method is not HEAD.
         :param in_doubt: whether it is not known where the next request begins.
         """
         session, head, context, upload = self.session, self.head, self.context, self.upload
@@ -865,7 +867,7 @@ class Exchange:
             page=page or context.http.pages.get(status),
             extra=extra,
             edits=NO_EDITS if self.route is None else self.route.response_headers,
-            with_body=head is None or head.method != b"HEAD",
+            with_body=with_body and (head is None or head.method != b"HEAD"),
             keep_alive=keeps,
             version=b"1.1" if head is None else head.version,
         )

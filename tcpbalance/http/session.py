@@ -442,7 +442,7 @@ class HttpSession:
             head = self._reader.read(data)
         except BadRequest as error:
             exchange = self._make_exchange(now)
-            exchange.refuse(EndReason.BAD_REQUEST, error.cause, error.status, len(data))
+            exchange.refuse(EndReason.BAD_REQUEST, error.cause, error.status, data)
             return b""
         if head is None:
             if began is None:
@@ -663,7 +663,7 @@ class HttpSession:
         if self._phase is not READY:
             self._end_unless_fetching(now)
         elif self._head_began is not None:
-            self._make_exchange(now).refuse(EndReason.HEAD_TIMEOUT, "", 0, len(self._waiting))
+            self._make_exchange(now).refuse(EndReason.HEAD_TIMEOUT, "", 0, self._waiting)
         elif now >= self._aged_at:
             self._close(EndReason.MAX_CONNECTION_AGE)
         else:

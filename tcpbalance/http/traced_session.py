@@ -54,10 +54,10 @@ class TracedExchange(Exchange):
         super().__init__(session, context, began, now)
         self.trace: Trace = session.trace
 
-    def refuse(self, reason: EndReason, cause: str, status: int, size: int) -> None:
+    def refuse(self, reason: EndReason, cause: str, status: int, came: bytes | bytearray) -> None:
         """See ``Exchange``."""
-        self.trace.note(f"no request can be read in {size} bytes")
-        super().refuse(reason, cause, status, size)
+        self.trace.note(f"no request can be read in {len(came)} bytes")
+        super().refuse(reason, cause, status, came)
 
     def begin(self, head: RequestHead, rest: bytes) -> bytes:
         """See ``Exchange``."""

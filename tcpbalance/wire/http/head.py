@@ -32,6 +32,8 @@ match_request = re.compile(
     rb"(?:\r\n)?+(" + TOKEN_BYTE + rb"++) (" + TARGET_BYTE + rb"++) HTTP/(1\.[01])" + _LINES
 ).match
 
+_match_head_method = re.compile(rb"(?:\r\n)?+HEAD ").match
+
 match_response = re.compile(
     rb"HTTP/(1\.[01]) ([1-9][0-9][0-9])(?: (" + FIELD_BYTE + rb"*+))?+" + _LINES
 ).match
@@ -159,3 +161,8 @@ class ResponseHead(Head):
 
     status: int
     reason: bytes
+
+
+def has_head_method(data: bytes | bytearray) -> bool:
+    """Whether the method of a request is HEAD, also where no more of it can be read."""
+    return _match_head_method(data) is not None
