@@ -175,6 +175,8 @@ class Play:
         self.unsent = b"".join(request.sent for request in requests)
         self.programs: list[BackendProgram] = []
         self.faults = 0
+        # Seconds after which the head of a request may be late, and time that passes is a fault.
+        self._patience = float(scene.frontend.context.http.head_timeout)
         for backend in scene.backends.values():
             backend.on_accept = self._accepted
         self.client = scene.connect()
@@ -217,6 +219,8 @@ class Play:
         self.scene.run()
 
     def _pass_time(self, seconds: float) -> None:
+        self._patience -= seconds
+        self.faults += self._patience <= 0
         self.scene.advance(seconds)
 
     def _pass_long(self, seconds: float) -> None:
