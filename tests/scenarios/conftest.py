@@ -28,6 +28,7 @@ ON_BOTH_DATA_PATHS = {
     "test_bad_backends",
     "test_bulk_transfer",
     "test_clock_steps",
+    "test_cut_bodies",
     "test_ending",
     "test_forward_proxy",
     "test_half_close",
