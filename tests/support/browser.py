@@ -17,11 +17,14 @@ WIDE = (1440, 900)
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """Run Debian's Chromium, without a window."""
+def chromium(*arguments: str) -> Iterator[Browser]:
+    """Run Debian's Chromium, without a window.
+
+    :param arguments: of its command line, further ones.
+    """
     (path,) = require("chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path)
+        browser = playwright.chromium.launch(executable_path=path, args=arguments)
         try:
             yield browser
         finally:
