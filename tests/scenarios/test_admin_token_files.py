@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def test_one_that_may_not_be_read_is_said_at_the_start(stage: Stage) -> None:
     os.chown(file, 65534, 65534)
     daemon = stage.daemon(WITH_TOKEN, lacks=["dac_override", "dac_read_search"], may_fail=True)
     with daemon.launch() as process:
-        assert process.wait() == 1
+        assert process.wait(40) == 1
     said = [line for line in daemon.log.splitlines() if "token" in line]
     assert said == [f"{file}: the token cannot be read: permission denied"]
     assert "Traceback" not in daemon.log
@@ -46,7 +47,7 @@ def test_one_that_all_users_may_read_is_a_warning(stage: Stage) -> None:
     file = write(stage.folder, mode=0o644)
     with stage.daemon(WITH_TOKEN) as daemon:
         warned = f"{file} can be read or written by all users of this machine: chmod 0600 {file}"
-        assert f"warn] admin: {warned}" in daemon.log
+        daemon.wait_for_log(re.escape(f"warn] admin: {warned}"))
         assert status(daemon) == 200
         assert TOKEN not in daemon.log
 
