@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -268,6 +269,9 @@ new PerformanceObserver((list) => longTasks.push(...list.getEntries().map((each)
   .observe({ type: "longtask", buffered: true });
 """
 
+SHOWN_WITHIN = 2.0
+"""Seconds."""
+
 MAX_TASK = 500
 """Milliseconds for which the page may be deaf to its user, on a machine that does other things, too."""
 
@@ -286,13 +290,18 @@ def test_it_keeps_up_with_200_backends_of_two_workers(stage: Stage, browser: Bro
         with shown:
             table = shown.page.get_by_role("table", name="Backends of pool many")
             expect(table.get_by_role("row")).to_have_count(201)
+            took: list[float] = []
             for number in range(20):
                 ask(daemon.ports["many"])
                 name = f"app-{number * 9:03}"
                 state = ("drain", "maintenance")[number % 2]
                 admin.ask("PATCH", f"/api/v1/pools/many/backends/{name}", {"state": state})
+                began = time.monotonic()
                 row = table.get_by_role("row").filter(has_text=name)
                 word = "draining" if state == "drain" else state
-                expect(row).to_contain_text(word, timeout=2_000)
+                expect(row).to_contain_text(word)
+                took.append(time.monotonic() - began)
+            # Two of them may have waited for what else the machine does.
+            assert sorted(took)[-3] <= SHOWN_WITHIN, took
             tasks = shown.page.evaluate("longTasks")
             assert max(tasks, default=0) <= MAX_TASK, tasks
