@@ -12,8 +12,8 @@ from tcpbalance.admission.control import AdmissionControl
 INTERVAL = 1.0
 """Seconds between two looks through all connections: a flood leads to thousands of bans a second."""
 
-SESSIONS_A_TURN = 500
-"""Connections that are looked at in one turn of the reactor."""
+LOOKS_A_TURN = 100
+"""Connections that are looked at in one turn of the reactor, all of which may have to be ended."""
 
 
 class BannableSession(Protocol):
@@ -69,7 +69,7 @@ class BannedClients:
         if not self._left:
             self._is_due, self._left = False, list(self._sessions())
         control, left = self._control, self._left
-        some, self._left = left[:SESSIONS_A_TURN], left[SESSIONS_A_TURN:]
+        some, self._left = left[:LOOKS_A_TURN], left[LOOKS_A_TURN:]
         if control is not None:
             for session in some:
                 session.end_if_banned(control.is_banned)

@@ -150,7 +150,7 @@ def test_it_is_the_client_that_a_proxy_header_names(make_scene: MakeScene) -> No
 def test_all_connections_are_looked_at_however_many_there_are(
     make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(banned_clients, "SESSIONS_A_TURN", 3)
+    monkeypatch.setattr(banned_clients, "LOOKS_A_TURN", 3)
     scene = make_scene(admission=admits())
     clients = [scene.connect(address=address) for address in (CLIENT, OTHER) for _ in range(10)]
     ban(scene)
