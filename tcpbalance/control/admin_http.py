@@ -47,7 +47,7 @@ LEAVES_WITHIN = 2.0
 """Seconds that the client of a request that is refused before it is whole has to end the connection: were it
 closed while more is coming, the system would reset it, and the answer would be lost that is not read yet."""
 
-MAX_DISCARDED = 8 * 1024 * 1024
+MAX_UNREAD_BODY = 8 * 1024 * 1024
 """Bytes that are read of such a request meanwhile, and thrown away."""
 
 BYTES_AT_ONCE = 32 * 1024
@@ -167,7 +167,7 @@ class AdminConnection(HTTPChannel):
             super().dataReceived(data)
             return
         self._discarded += len(data)
-        if self._discarded > MAX_DISCARDED:
+        if self._discarded > MAX_UNREAD_BODY:
             self.transport.pauseProducing()
 
     def rawDataReceived(self, data: bytes) -> None:

@@ -22,7 +22,7 @@ from tcpbalance.control.view import View
 
 _NO_DIFFERENCE = Difference({}, {}, (), (), ())
 
-_BACKENDS = Scope(frontends=(), processes=False, counters=False)
+_BACKENDS_ONLY = Scope(frontends=(), processes=False, counters=False)
 
 
 class ConfigHandlers:
@@ -85,7 +85,7 @@ class ConfigHandlers:
             kept = [*run_time_states(self._controls.config, view["pools"], to_file)]
             return {"summary": summary, "plan": {**plan_document(found), "run_time": kept}}
 
-        return self._controls.view(_BACKENDS).addCallback(put_together)
+        return self._controls.view(_BACKENDS_ONLY).addCallback(put_together)
 
 
 def _refuse(failure: Failure) -> NoReturn:

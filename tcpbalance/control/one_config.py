@@ -11,7 +11,7 @@ from tcpbalance.config.models import Config
 from tcpbalance.control.api_request import ApiError
 from tcpbalance.control.view import View
 
-MAX_LOOKS = 10
+MAX_VIEWS = 10
 """Times that it is looked at the state for one view, until the configuration stays the same meanwhile."""
 
 
@@ -26,7 +26,7 @@ def of_one_config(
     :param look: looks at the state.
     :returns: fails with ApiError where it changes each time, and see *look*.
     """
-    for _ in range(MAX_LOOKS):
+    for _ in range(MAX_VIEWS):
         before = config()
         view: View = yield look()
         if config() is before:

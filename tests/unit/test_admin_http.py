@@ -21,9 +21,9 @@ from tcpbalance.control.admin_http import (
     ENDS_WITHIN,
     LEAVES_WITHIN,
     MAX_CONNECTIONS,
-    MAX_DISCARDED,
     MAX_REQUEST_BODY,
     MAX_STREAMS,
+    MAX_UNREAD_BODY,
     AdminConnection,
     AdminFactory,
 )
@@ -181,7 +181,7 @@ def test_the_client_of_a_request_that_is_refused_has_some_time_to_leave(scene: S
     connection.dataReceived(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1073741824\r\n\r\n")
     scene.clock.pump([0] * 10)
     assert transport.write_is_closed
-    connection.dataReceived(b"x" * MAX_DISCARDED)
+    connection.dataReceived(b"x" * MAX_UNREAD_BODY)
     assert transport.producerState == "producing"
     connection.dataReceived(b"x")
     assert transport.producerState == "paused"

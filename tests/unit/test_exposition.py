@@ -18,7 +18,10 @@ from tcpbalance.control.exposition import (
     wants_openmetrics,
 )
 
-LABELS = st.dictionaries(st.sampled_from(["pool", "backend", "state"]), st.text(max_size=8), max_size=2)
+LABELS = st.dictionaries(st.sampled_from(["pool", "backend", "state"]), st.text(max_size=8), max_size=2).map(
+    lambda labels: dict(sorted(labels.items()))
+)
+"""In one order: the same labels in another one are the same sample."""
 
 
 def samples_of(samples: list[tuple[dict[str, str], int]]) -> Callable[[str], Iterator[str]]:

@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.defer import Deferred, fail
 
 from tcpbalance.control.api_request import ApiError
-from tcpbalance.control.one_config import MAX_LOOKS, of_one_config
+from tcpbalance.control.one_config import MAX_VIEWS, of_one_config
 
 
 class Looks:
@@ -26,7 +26,7 @@ class Looks:
         self.config = object()
 
 
-@pytest.mark.parametrize("changes", [0, 1, MAX_LOOKS - 1])
+@pytest.mark.parametrize("changes", [0, 1, MAX_VIEWS - 1])
 def test_the_view_is_the_first_of_one_configuration(changes: int) -> None:
     looks = Looks()
     views: list[Any] = []
@@ -43,12 +43,12 @@ def test_where_it_changes_each_time_the_reason_is_said() -> None:
     looks = Looks()
     errors: list[Any] = []
     of_one_config(lambda: looks.config, looks.look).addErrback(errors.append)
-    for number in range(MAX_LOOKS):
+    for number in range(MAX_VIEWS):
         looks.change()
         looks.begun[-1].callback(number)
     (error,) = errors
     assert isinstance(error.value, ApiError)
-    assert (error.value.status, error.value.code, len(looks.begun)) == (503, "config_changes", MAX_LOOKS)
+    assert (error.value.status, error.value.code, len(looks.begun)) == (503, "config_changes", MAX_VIEWS)
 
 
 def test_a_look_that_fails_is_the_last() -> None:

@@ -21,7 +21,7 @@ from tcpbalance.wire.http.head import (
     ResponseHead,
 )
 
-_HOST: Final = rb"[0-9A-Za-z\-._~!$&'()*+;=:\[\]]{1,262}+"
+_HOST_BYTES: Final = rb"[0-9A-Za-z\-._~!$&'()*+;=:\[\]]{1,262}+"
 """No more than the bytes of a host and a port: ``target`` says whether it is one."""
 
 
@@ -43,7 +43,7 @@ _match_usual_request = re.compile(
     rb"GET ((/[!\"$->@-~]*+)(?:\?[!\"$-~]*+)?+) HTTP/1\.1"
     rb"((\r\n%(others)b)[Hh]ost: (%(host)b)\r\n(%(others)b)"
     rb"(?:[Cc]onnection: ([Kk]eep-[Aa]live)\r\n(%(others)b))?+)\r\n"
-    % {b"host": _HOST, b"others": _OTHERS_OF_REQUESTS}
+    % {b"host": _HOST_BYTES, b"others": _OTHERS_OF_REQUESTS}
 ).match
 
 _match_usual_response = re.compile(
