@@ -18,14 +18,11 @@ class Then(enum.Enum):
     CLOSE = enum.auto()
     """It is closed in order."""
 
-    LINGER = enum.auto()
-    """It is closed in order, though the client may not have sent all of its request."""
-
     RESET = enum.auto()
     """It is reset, once the client has what was sent to it."""
 
 
-KEEP, CLOSE, LINGER, RESET = Then
+KEEP, CLOSE, RESET = Then
 """An enumeration is asked for its members by a function of Python's."""
 
 

@@ -22,7 +22,7 @@ from tcpbalance.config.http import NO_RESPONSE
 from tcpbalance.http.answers import RETRY_AFTER, STATUS_OF, own_answer
 from tcpbalance.http.bodies import request_body
 from tcpbalance.http.client_cookies import ClientCookies
-from tcpbalance.http.client_side import CLOSE, KEEP, LINGER, RESET, ClientSession, Then
+from tcpbalance.http.client_side import CLOSE, KEEP, RESET, ClientSession, Then
 from tcpbalance.http.connect.answers import ESTABLISHED, destination_of, refused_answer
 from tcpbalance.http.connect.opening import TunnelOpening
 from tcpbalance.http.connect.refusals import ConnectRefusal
@@ -872,8 +872,7 @@ class Exchange:
             version=b"1.1" if head is None else head.version,
         )
         session.client.transport.write(data)
-        is_whole = not in_doubt and (upload is None or upload.whole)
-        self.finish(reason, KEEP if keeps else CLOSE if is_whole else LINGER)
+        self.finish(reason, KEEP if keeps else CLOSE)
 
     # Deadlines
 

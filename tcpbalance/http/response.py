@@ -10,7 +10,7 @@ from tcpbalance.http.bodies import PassedBody, RunningBody, response_body
 from tcpbalance.http.carried_body import CarriableBody
 from tcpbalance.http.client_cookies import ClientCookies
 from tcpbalance.http.client_look import ClientLook
-from tcpbalance.http.client_side import CLOSE, KEEP, LINGER, ClientSession, Then
+from tcpbalance.http.client_side import CLOSE, KEEP, ClientSession, Then
 from tcpbalance.http.context import HttpContext
 from tcpbalance.http.heads import RouteHeads
 from tcpbalance.http.phases import ANSWERING, AWAITING, BAD_RESPONSE, RequestEvent, RequestPhase
@@ -279,11 +279,8 @@ class Response(CarriableBody):
         request = self._request
         session = request.session
         # The frontend may have ended since the head was passed on; what was sent ahead is still answered.
-        if self._keeps_client and (session.may_keep(request.context) or session.has_requests_waiting):
-            then = KEEP
-        else:
-            then = CLOSE if request.upload is None or request.upload.whole else LINGER
-        request.finish(EndReason.ANSWERED, then)
+        keeps = self._keeps_client and (session.may_keep(request.context) or session.has_requests_waiting)
+        request.finish(EndReason.ANSWERED, KEEP if keeps else CLOSE)
 
     def _carry_long(self) -> None:
         """Let the kernel carry what is left of a long body or chunk, where it can."""

@@ -6,7 +6,8 @@ request is decided there; here it is decided when the connection is closed, and 
 1. between two requests in order, whatever the reason;
 2. after a request as the exchange says: open for the next, in order, or with a reset;
 3. in order means that the client has to read the last answer: a reset would throw it away that the kernel
-   sends for bytes that nothing reads any more. So these are read and dropped for a while (``LINGERING``).
+   sends for bytes that nothing reads any more. So whatever the client still sends is read and dropped until
+   it closes, or for a while once it has all (``LINGERING``).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from twisted.python.failure import Failure
 from tcpbalance.admission.refusal import Refusal
 from tcpbalance.http.bare_exchange import BareExchange
 from tcpbalance.http.client_look import ClientLook
-from tcpbalance.http.client_side import KEEP, LINGER, RESET, HttpClient, Then
+from tcpbalance.http.client_side import KEEP, RESET, HttpClient, Then
 from tcpbalance.http.context import HttpContext
 from tcpbalance.http.exchange import Exchange
 from tcpbalance.http.record import RequestRecord
@@ -538,7 +539,7 @@ class HttpSession:
         elif then is RESET:
             self._reset(reason)
         else:
-            self._close(reason, linger=then is LINGER or len(self._waiting) > 0)
+            self._close(reason, answered=True)
 
     def change_protocol(self, exchange: Exchange, answer: bytes) -> None:
         """See ``exchange.ExchangeOwner``: a session of mode "tcp" goes on here."""
@@ -675,7 +676,8 @@ class HttpSession:
         before, self._last_look = self._last_look, look
         is_late = before is not None and look.shows_too_slow(before, self._context.http.send_min_rate)
         if is_late or not look.in_flight:
-            self.client.close(orderly=False)
+            # A client that has fetched all, and only does not close, loses nothing of it.
+            self.client.close(orderly=self._phase is LINGERING and not is_late)
         else:
             self._until = now + self._context.timeouts.half_close_timeout
 
@@ -700,14 +702,14 @@ class HttpSession:
         else:
             self._close(reason)
 
-    def _close(self, reason: EndReason, linger: bool = False) -> None:
+    def _close(self, reason: EndReason, answered: bool = False) -> None:
         """Close the client in order.
 
-        :param linger: whether it may still send, which is to be read.
+        :param answered: whether it is just being sent a response.
         """
         self._reason = reason
         client, now = self.client, self._context.clock()
-        if linger and not client.finished:
+        if not client.finished and (answered or client.in_flight()):
             self._phase = LINGERING
             self._until = now + LINGER_TIME
             client.finish_writing()

@@ -306,6 +306,7 @@ def test_an_answer_before_the_request_is_whole_ends_the_connection(make_scene: M
     scene.send(client, b"d" * 50)
     assert client.saw == "fin"
     scene.advance(10.0)
+    scene.send(client, b"d")
     assert client.saw == "reset"
 
 

@@ -31,6 +31,9 @@ def test_at_the_end_of_accepting_idle_clients_are_closed_and_others_with_their_a
     assert (busy.saw, sending.saw) == ("fin", "fin")
     assert b"Connection: close\r\n" in busy.received
     assert b"Connection: close\r\n" in sending.received
+    for client in (busy, sending):
+        client.finish()
+        scene.run()
     assert idle_done.called
     # No connection to a backend is left behind.
     assert {connection.saw for connection in scene.connections} == {"fin"}

@@ -190,6 +190,7 @@ def test_an_answer_before_a_long_request_is_whole(make_scene: MakeScene) -> None
     assert client.received.endswith(b"hello")
     assert scene.ends == ["answered 200"]
     scene.advance(10.0)
+    scene.send(client, b"d")
     assert client.saw == "reset"
 
 

@@ -358,10 +358,12 @@ def test_a_copy_for_a_pool_that_gets_no_more_of_them_keeps_no_connection(make_sc
 def test_the_end_of_the_frontend_is_that_of_its_copies(make_scene: MakeScene) -> None:
     mirrored = Mirrored()
     scene = site(make_scene, mirrored)
-    scene.connect(GET)
+    client = scene.connect(GET)
     scene.frontend.doStart()  # type: ignore[no-untyped-call]  # Twisted's
     scene.frontend.doStop()  # type: ignore[no-untyped-call]  # Twisted's
     answer(scene)
+    client.finish()
+    scene.run()
     assert (mirrored.active, counts(scene)) == (0, {"shutdown": 1})
 
 
