@@ -17,9 +17,11 @@ class Access:
     :param deny: refused.
     :param listed: refused as well; what a deny file holds.
     :param dry_run: whether clients that the lists would refuse are only counted, and admitted.
+    :param needs_address: whether ``allow`` refuses a client without an address; else, what decides is the
+        mode of the file of the unix socket that it comes by.
     """
 
-    __slots__ = ("_allow", "_deny", "_listed", "dry_run")
+    __slots__ = ("_allow", "_deny", "_listed", "_without_address", "dry_run")
 
     def __init__(
         self,
@@ -28,20 +30,22 @@ class Access:
         listed: NetworkSet = NO_NETWORKS,
         *,
         dry_run: bool = False,
+        needs_address: bool = False,
     ) -> None:
         self.dry_run = dry_run
         self._allow = allow or None
         self._deny = tuple(networks for networks in (deny, listed) if networks)
         self._listed = listed
+        self._without_address = Refusal.NOT_ALLOWED if needs_address and allow else None
 
     def refusal(self, client: bytes | None) -> Refusal | None:
         """Give the reason why a client is refused, None if it is admitted.
 
         :param client: its packed address, whole, as ``net.addresses.packed`` gives it; one that has none, as
-            at a unix socket, is in no list and is admitted.
+            at a unix socket, is in no list.
         """
         if client is None:
-            return None
+            return self._without_address
         for networks in self._deny:
             if client in networks:
                 return Refusal.DENIED

@@ -225,7 +225,8 @@ class RouteAccessConfig:
         default=(),
         converter=plain.networks,
         metadata=doc(
-            "Networks whose clients are served; all others get 403. An empty list serves all clients.",
+            "Networks whose clients are served; all others get 403, clients of a unix socket too. An empty "
+            "list serves all clients.",
             default="all clients",
         ),
     )

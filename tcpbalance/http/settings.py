@@ -206,7 +206,7 @@ def _access(table: RouteAccessConfig | None) -> Access | None:
     if table is None:
         return None
     allow, deny = (NetworkSet(each.network for each in networks) for networks in (table.allow, table.deny))
-    return Access(allow, deny)
+    return Access(allow, deny, needs_address=True)
 
 
 def _condition(name: str, value: str) -> tuple[bytes, bytes | None]:

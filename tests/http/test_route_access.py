@@ -37,13 +37,9 @@ def office_only(**fields: Any) -> MakeRoutes:
     """Make a route that is for one network."""
 
     def routes(pool: Pool) -> Sequence[tuple[Any, Route]]:
-        access = Access(allow=networks("192.0.2.0/24"), deny=networks("192.0.2.66"))
-        return [
-            (
-                only_for(paths=("/admin",)),
-                Route(name="admin", access=access, **({"pool": pool} | fields)),
-            )
-        ]
+        access = Access(networks("192.0.2.0/24"), networks("192.0.2.66"), needs_address=True)
+        made: dict[str, Any] = {"access": access, "pool": pool, **fields}
+        return [(only_for(paths=("/admin",)), Route(name="admin", **made))]
 
     return routes
 
@@ -78,8 +74,18 @@ def test_deny_takes_precedence(make_scene: MakeScene) -> None:
     assert (scene.ends, scene.request.cause) == (["request_refused 403"], "denied")
 
 
-def test_one_without_an_address_is_in_no_list(make_scene: MakeScene) -> None:
+def test_one_without_an_address_is_in_no_list_and_allow_refuses_it(make_scene: MakeScene) -> None:
     scene = make_scene(routes=office_only())
+    client = scene.connect(ADMIN, address=UNIXAddress(None))
+    assert client.received.startswith(b"HTTP/1.1 403 Forbidden\r\n")
+    assert (scene.ends, scene.connections) == (["request_refused 403"], [])
+    assert scene.request.cause == "not_allowed"
+
+
+def test_one_without_an_address_is_not_denied(make_scene: MakeScene) -> None:
+    scene = make_scene(
+        routes=office_only(access=Access(deny=networks("0.0.0.0/0", "::/0"), needs_address=True))
+    )
     scene.connect(ADMIN, address=UNIXAddress(None))
     scene.send(scene.connection, HELLO)
     assert scene.ends == ["answered 200"]

@@ -44,6 +44,18 @@ def test_who_may_come_in(allow: str, deny: str, listed: str, host: str, refusal:
     assert access.refusal(packed(host)) is refusal
 
 
+@pytest.mark.parametrize(
+    ("allow", "deny", "refusal"),
+    [("10.0.0.0/8", "", Refusal.NOT_ALLOWED), ("", "0.0.0.0/0 ::/0", None), ("", "", None)],
+)
+def test_where_an_address_is_needed_allow_refuses_a_client_without_one(
+    allow: str, deny: str, refusal: Refusal | None
+) -> None:
+    access = Access(networks(allow), networks(deny), needs_address=True)
+    assert access.refusal(packed("/run/app.sock")) is refusal
+    assert access.decisive_list(packed("/run/app.sock")) == ("allow" if refusal else None)
+
+
 def test_without_lists_everybody_may() -> None:
     assert Access().refusal(packed("192.0.2.1")) is None
 

@@ -21,6 +21,7 @@ from support.certificates import self_signed
 from support.configs import load_text, pool, problems
 from support.toml_writer import TomlWriter
 from tcpbalance import Balancer, Config, Frontend, SettingError, read_config
+from tcpbalance.admission.refusal import Refusal
 from tcpbalance.build import Parts, build_frontend, build_pool
 from tcpbalance.config.difference import difference
 from tcpbalance.config.errors import ConfigError
@@ -378,6 +379,14 @@ def test_routes(everything: Config) -> None:
     assert (otherwise.name, otherwise.pool, otherwise.body_size) == (None, web, 1 << 30)
     assert (first.name, first.pool, first.body_size, first.response_timeout) == ("api", api, 10 << 30, 300)
     assert first.upgrade == {"websocket", "custom"}
+    assert first.access is not None
+    assert [
+        first.access.refusal(client) for client in (bytes([10, 0, 0, 1]), bytes([10, 9, 9, 9]), None)
+    ] == [
+        None,
+        Refusal.DENIED,
+        Refusal.NOT_ALLOWED,
+    ]
     assert first.headers == ((b"x-canary", b"1"), (b"x-key", b"hunter2"))
     assert first.request_headers.apply(b"\r\nx-env: a\r\nX-Debug: 1\r\nAccept: b\r\n") == (
         b"\r\nAccept: b\r\nX-Env: prod\r\nAuthorization: hunter2\r\n"
