@@ -144,16 +144,18 @@ _ENDINGS = (
             site('http.idle = "4s"'),
             (
                 f'5: {_WEB}http.idle: unknown key, known keys are "head_timeout", "body_timeout", '
-                '"body_min_rate", "keepalive_timeout", "keepalive_requests", "head_size", "head_lines", '
-                '"body_size", "ambiguous_path" and "server_header"'
+                '"body_min_rate", "send_timeout", "send_min_rate", "keepalive_timeout", '
+                '"keepalive_requests", "head_size", "head_lines", "body_size", "ambiguous_path" and '
+                '"server_header"'
             ),
         ),
         (
             site('http.versions = ["2"]'),
             (
                 f'5: {_WEB}http.versions: unknown key, known keys are "head_timeout", "body_timeout", '
-                '"body_min_rate", "keepalive_timeout", "keepalive_requests", "head_size", "head_lines", '
-                '"body_size", "ambiguous_path" and "server_header"'
+                '"body_min_rate", "send_timeout", "send_min_rate", "keepalive_timeout", '
+                '"keepalive_requests", "head_size", "head_lines", "body_size", "ambiguous_path" and '
+                '"server_header"'
             ),
         ),
         # Forwarded fields
