@@ -52,9 +52,9 @@ class ClaimingListener(Listener):
         finally:
             self._places.give_up_claim()
 
-    def doRead(self) -> None:
+    def accept_some(self) -> None:
         """See ``Listener``."""
         try:
-            super().doRead()
+            super().accept_some()
         finally:
             self._places.give_up_claim()

@@ -100,6 +100,7 @@ class Listener:
         self._inode = inode_of(sock.getsockname()) if is_own and sock.family == socket.AF_UNIX else None
         self._spare = SpareDescriptor()
         self._cooldown: IDelayedCall | None = None
+        self._turn: IDelayedCall | None = None
         self._started = False
         self._closed = False
         self._paused = False
@@ -133,8 +134,9 @@ class Listener:
             return
         self._closed = True
         self._data_path.leave_clients(self)
-        if self._cooldown is not None:
-            self._cooldown.cancel()
+        for call in (self._cooldown, self._turn):
+            if call is not None:
+                call.cancel()
         self._shed_log.flush()
         self._spare.release()
         path = self._socket.getsockname()
@@ -242,7 +244,7 @@ class Listener:
         for _ in range(self._backlog // ACCEPTS_A_TURN + 1):
             if not self._watched or self._paused or not self._has_waiting_client():
                 return
-            self.doRead()
+            self.accept_some()
 
     def accept_from(self, sock: socket.socket) -> None:
         """Accept the clients that wait at another listening socket, before that is closed, as its own.
@@ -261,7 +263,7 @@ class Listener:
     def accept_now(self) -> None:
         """Accept the clients that wait, without waiting for an event."""
         if self._watched and not self._paused:
-            self.doRead()
+            self.accept_some()
 
     def set_backlog(self, backlog: int) -> None:
         """Let the kernel hold another number of connections ready from now on; those that it holds stay."""
@@ -309,7 +311,7 @@ class Listener:
 
     def on_events(self, events: int) -> None:
         """See ``poller.Handler``."""
-        self.doRead()
+        self.accept_some()
 
     def on_teardown(self) -> None:
         """See ``poller.Handler``."""
@@ -321,6 +323,18 @@ class Listener:
             self._cool_down()
 
     def doRead(self) -> None:
+        """Twisted's call: clients wait, and are accepted in the next turn."""
+        # A reactor has the events of a turn in a list, and looks for the owner of each when it comes to it.
+        # A socket that is accepted meanwhile may have the number of one that was closed meanwhile, and would
+        # get its hang-up.
+        if self._turn is None:
+            self._turn = self._reactor.callLater(0, self._accept_in_turn)
+
+    def _accept_in_turn(self) -> None:
+        self._turn = None
+        self.accept_now()
+
+    def accept_some(self) -> None:
         """Accept what is waiting, within one turn's bound."""
         accept = self._accept
         for _ in range(ACCEPTS_A_TURN):

@@ -348,7 +348,7 @@ class ListenerTests(DataPathCase):
         for client in clients:
             client.setblocking(False)
         with no_descriptor_left(), capturedLogs() as events:
-            self.listener.doRead()
+            self.listener.accept_some()
             assert all(_is_reset(client) for client in clients)
         assert [event["shed"] for event in events] == [20]
         assert self.stats.connections_shed == 20
@@ -361,7 +361,7 @@ class ListenerTests(DataPathCase):
             client.setblocking(False)
         self.patch(listener, "SHED_A_TURN", 3)
         with no_descriptor_left():
-            self.listener.doRead()
+            self.listener.accept_some()
             assert [_is_reset(client) for client in clients] == [True] * 3 + [False] * 2
             await until(reactor, lambda: all(_is_reset(client) for client in clients))
 
@@ -373,7 +373,7 @@ class ListenerTests(DataPathCase):
                 client = self.tcp_client()
                 client.setblocking(False)
                 with no_descriptor_left():
-                    self.listener.doRead()
+                    self.listener.accept_some()
                 assert _is_reset(client)
                 self.listener._cooldown.cancel()
                 self.listener._resume()
@@ -385,7 +385,7 @@ class ListenerTests(DataPathCase):
         self.listen("127.0.0.1:0")
         await deferLater(reactor, 0, lambda: None)
         with no_descriptor_left(), capturedLogs() as events:
-            self.listener.doRead()
+            self.listener.accept_some()
         assert events == []
         assert self.listener._cooldown is None
 
@@ -396,7 +396,7 @@ class ListenerTests(DataPathCase):
         with no_descriptor_left():
             # As when another thread takes the descriptor that was given up for a moment.
             self.patch(SpareDescriptor, "reserve", lambda _: None)
-            self.listener.doRead()
+            self.listener.accept_some()
             self.patch(SpareDescriptor, "reserve", RESERVE)
             assert not self.has_reserve()
         await until(reactor, lambda: self.listener._cooldown is None)
@@ -410,7 +410,7 @@ class ListenerTests(DataPathCase):
         self.listen("127.0.0.1:0")
         for _ in range(20):
             self.tcp_client()
-        self.listener.doRead()
+        self.listener.accept_some()
         assert len(self.factory.made) == ACCEPTS_A_TURN
         await until(reactor, lambda: len(self.factory.made) == 20)
         await self.close_all()

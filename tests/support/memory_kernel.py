@@ -68,7 +68,7 @@ class MemoryKernel:
         self._clients.append(client)
         self._backlog.append(ours)
         with self._sockets_in_memory():
-            self._listener.doRead()
+            self._listener.accept_some()
         return client
 
     def run(self) -> None:
