@@ -13,14 +13,13 @@ from __future__ import annotations
 from tcpbalance.http.client_side import KEEP
 from tcpbalance.http.exchange import Exchange
 from tcpbalance.http.heads import request_id_line
-from tcpbalance.http.idle import REPEATABLE
 from tcpbalance.http.phases import ANSWERING, AWAITING, BAD_RESPONSE, OVER
 from tcpbalance.http.record import MAX_RECORDED_TEXT, RequestRecord
 from tcpbalance.http.reported import request_id
 from tcpbalance.http.request_record import origin
 from tcpbalance.http.response import Response
 from tcpbalance.http.routing import shows_certificate
-from tcpbalance.http.upstream import NOT_IN_USE, BackendHttpConnection
+from tcpbalance.http.upstream import BackendHttpConnection
 from tcpbalance.proxy.reasons import ANSWERED, EndReason
 from tcpbalance.wire.http.errors import BadRequest, BadResponse
 from tcpbalance.wire.http.head import RequestHead
@@ -71,9 +70,9 @@ class BareExchange(Exchange):
         self._reach(pool)
         return b""
 
-    def _max_idle(self) -> float:
+    def _is_repeatable(self) -> bool:
         """See ``Exchange``."""
-        return REPEATABLE if self.is_bare else super()._max_idle()
+        return self.is_bare or super()._is_repeatable()
 
     def _send(self, connection: BackendHttpConnection) -> None:
         """See ``Exchange``."""
@@ -132,13 +131,7 @@ class BareExchange(Exchange):
         )
         assert self.slot is not None
         self.slot.responded(head.status)
-        if (
-            not self.is_bare
-            or connection.finished
-            or connection.gone
-            or connection.stopped
-            or connection.limiter is not None
-        ):
+        if not self.is_bare or connection.stopped or connection.limiter is not None:
             self.reuses_backend = True
             self.finish(ANSWERED, KEEP)
         else:
@@ -164,12 +157,8 @@ class BareExchange(Exchange):
         self.phase = OVER
         self.reason = ANSWERED
         self.backend = None
-        if connection.transport.ending:
-            connection.session = NOT_IN_USE
-            connection.close(orderly=True)
-        else:
-            connection.served += 1
-            self._idle.put(connection)
+        connection.served += 1
+        self._idle.put(connection)
         if self.dialler is None:
             slot.release()
         else:

@@ -24,12 +24,12 @@ class HttpDialler(Dialler):
     For the parameters not named here see there.
 
     :param idle: connections that wait.
-    :param max_idle: seconds that one may have waited.
+    :param repeatable: whether the request may be sent twice.
     :ivar until: when it has taken too long, by the frontend's clock.
     :ivar outgoing_header: the PROXY header of the attempt under way, or of the connection; None without one.
     """
 
-    __slots__ = ("_idle", "_max_idle", "outgoing_header", "until")
+    __slots__ = ("_idle", "_repeatable", "outgoing_header", "until")
 
     _take = staticmethod(Pool.take_for_request)
 
@@ -42,11 +42,11 @@ class HttpDialler(Dialler):
         caller: RequestCaller,
         *,
         idle: IdleConnections,
-        max_idle: float,
+        repeatable: bool,
     ) -> None:
         super().__init__(pool, connector, client, clock, caller)
         self._idle: IdleConnections | None = idle
-        self._max_idle = max_idle
+        self._repeatable = repeatable
         self.outgoing_header: OutgoingProxyHeader | None = None
         self.begin_time()
 
@@ -95,7 +95,7 @@ class HttpDialler(Dialler):
 
     def _begin_attempt(self, backend: Backend) -> None:
         """See ``Dialler``."""
-        connection = None if self._idle is None else self._idle.take(backend, self._max_idle)
+        connection = None if self._idle is None else self._idle.take(backend, self._repeatable)
         if connection is None:
             super()._begin_attempt(backend)
             return

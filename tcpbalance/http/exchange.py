@@ -29,7 +29,7 @@ from tcpbalance.http.connect.refusals import ConnectRefusal
 from tcpbalance.http.context import HttpContext
 from tcpbalance.http.dialling import HttpDialler
 from tcpbalance.http.heads import RouteHeads
-from tcpbalance.http.idle import REPEATABLE, UNREPEATABLE, IdleConnections
+from tcpbalance.http.idle import IdleConnections
 from tcpbalance.http.pages import Page
 from tcpbalance.http.phases import (
     ANSWER,
@@ -474,7 +474,7 @@ class Exchange:
         except NoCapacityError:
             self._dial().go_on_refused(backend, choices)
             return
-        connection = idle.take(backend, self._max_idle())
+        connection = idle.take(backend, self._is_repeatable())
         if connection is None:
             self._dial().begin(slot, choices)
             return
@@ -484,11 +484,11 @@ class Exchange:
         self.slot = slot
         self._send(connection)
 
-    def _max_idle(self) -> float:
-        """Give the seconds that a connection may have waited which gets the request."""
+    def _is_repeatable(self) -> bool:
+        """Whether the request may be sent twice, as far as is known before any of it is sent."""
         assert self.head is not None
         long_body = self.upload is not None and (self._framing.length or KEPT) >= KEPT
-        return UNREPEATABLE if long_body or self.head.method not in IDEMPOTENT else REPEATABLE
+        return not long_body and self.head.method in IDEMPOTENT
 
     def _dial(self) -> HttpDialler:
         context = self.context
@@ -499,7 +499,7 @@ class Exchange:
             context.clock,
             self,
             idle=self._idle,
-            max_idle=self._max_idle(),
+            repeatable=self._is_repeatable(),
         )
         self.session.expect(dialler.until)
         return dialler
@@ -805,7 +805,8 @@ class Exchange:
         may_repeat = self._may_repeat or (connection.served > 0 and self._has_crossed_end(connection))
         self._drop_backend()
         if connection.served:
-            # The backend has closed it, and the request has crossed that: it says nothing about the backend.
+            # The backend has closed it, and the request has crossed that: it is no failure of the backend.
+            self._idle.ended(connection)
             if may_repeat and (dialler is None or not dialler.takes_none_that_waits):
                 dialler = dialler or self._dial()
                 self._reach_again(dialler)
@@ -912,14 +913,13 @@ class Exchange:
 
     def _give_back(self, backend: BackendHttpConnection) -> None:
         """Keep a connection for the next request, if both messages are whole."""
-        if not self.reuses_backend or backend.finished or backend.gone or backend.transport.ending:
+        if not self.reuses_backend:
             self._drop_backend(orderly=True)
             return
         self.backend = None
         backend.served += 1
-        if backend.stopped or backend.limiter is not None:
+        if self._idle.put(backend) and (backend.stopped or backend.limiter is not None):
             _let_read_on(backend)
-        self._idle.put(backend)
 
     def finish(self, reason: EndReason, then: Then) -> None:  # noqa: C901 - all is given back in one place
         """Give back everything taken, have the request recorded, and leave the client to the session; runs

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from tcpbalance.http.dialling import HttpDialler
 from tcpbalance.http.discarded_response import DiscardedResponse
-from tcpbalance.http.idle import UNREPEATABLE, IdleConnections, IdleOfPools
+from tcpbalance.http.idle import IdleConnections, IdleOfPools
 from tcpbalance.http.upstream import NOT_IN_USE, BackendHttpConnection
 from tcpbalance.net.connecting import Connector
 from tcpbalance.net.wheel import Wheel
@@ -183,7 +183,7 @@ class MirroredRequest:
             context.clock,
             self,
             idle=idle,
-            max_idle=UNREPEATABLE,
+            repeatable=False,
         )
         dialler.begin(slot, choices)
 
@@ -261,9 +261,13 @@ class MirroredRequest:
         response, connection = self._response, self._connection
         if response is not None and response.ends_with_connection():
             reason = EndReason.ANSWERED
-        elif response is None and connection is not None and not connection.served:
+        elif response is None and connection is not None:
             assert self._dialler is not None
-            self._dialler.reset_unanswered(cause)
+            assert self._idle is not None
+            if connection.served:
+                self._idle.ended(connection)
+            else:
+                self._dialler.reset_unanswered(cause)
         self.end(reason)
 
     # The end
@@ -296,9 +300,9 @@ class MirroredRequest:
         if connection is None or idle is None:
             return
         is_whole = response is not None and response.whole and response.reuses_backend
-        if not is_whole or connection.finished or connection.gone or connection.transport.ending:
+        if not is_whole:
             connection.session = NOT_IN_USE
-            connection.close(orderly=is_whole)
+            connection.close(orderly=False)
             return
         connection.served += 1
         # It closes the connection where no request of this frontend goes to the pool any more.

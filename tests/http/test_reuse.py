@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address
 
-from support.http_scene import GET, HELLO, ONE, HttpScene
+from support.http_scene import GET, HELLO, ONE, TWO, HttpScene
 from tcpbalance.pool.backend import AdminState, Backend
 
 MakeScene = Callable[..., HttpScene]
+
+POST = b"POST / HTTP/1.1\r\nHost: www.example.com\r\nContent-Length: 2\r\n\r\nhi"
 
 READ = 65536
 """Bytes of a response that one read takes, and no more: what follows stays in the kernel."""
@@ -134,3 +137,134 @@ def test_a_connection_that_was_held_back_is_dropped_at_its_end(make_scene: MakeS
     scene.connection.finish()
     scene.run()
     assert scene.connection.saw == "fin"
+
+
+def _serve(scene: HttpScene, client: Any, request: bytes) -> int:
+    """Have a request answered, and give the number of the connection that has brought it."""
+    before = [len(connection.received) for connection in scene.connections]
+    scene.send(client, request)
+    (number,) = (
+        number
+        for number, connection in enumerate(scene.connections)
+        if len(connection.received) > (before[number] if number < len(before) else 0)
+    )
+    scene.send(scene.connections[number], HELLO)
+    return number
+
+
+def _end_early(scene: HttpScene, client: Any) -> None:
+    """The backend ends the connection of a request soon after its response."""
+    number = _serve(scene, client, GET)
+    scene.advance(0.1)
+    scene.connections[number].finish()
+    scene.run()
+
+
+def test_after_an_early_end_only_what_may_be_repeated_gets_one_that_waits(make_scene: MakeScene) -> None:
+    scene = make_scene()
+    client = scene.connect()
+    _end_early(scene, client)
+    assert [_serve(scene, client, request) for request in (GET, POST, GET, POST)] == [1, 2, 2, 3]
+
+
+def test_one_that_has_waited_for_longer_shows_that_the_backend_does_not_end_them(
+    make_scene: MakeScene,
+) -> None:
+    scene = make_scene()
+    client = scene.connect()
+    _end_early(scene, client)
+    assert [_serve(scene, client, request) for request in (GET, POST)] == [1, 2]
+    scene.advance(0.9)
+    assert [_serve(scene, client, request) for request in (GET, POST)] == [2, 3]
+    scene.advance(0.2)
+    assert [_serve(scene, client, request) for request in (GET, POST, POST)] == [3, 3, 3]
+
+
+def test_one_that_has_waited_since_before_the_end_shows_nothing(make_scene: MakeScene) -> None:
+    scene = make_scene()
+    client, other = scene.connect(GET), scene.connect(GET)
+    for connection in scene.connections:
+        scene.send(connection, HELLO)
+    scene.advance(2.0)
+    _end_early(scene, other)
+    assert [_serve(scene, client, request) for request in (GET, POST)] == [0, 2]
+
+
+def test_a_request_that_crosses_an_early_end_is_the_last_to_do_so(make_scene: MakeScene) -> None:
+    scene = make_scene()
+    client = scene.connect()
+    assert _serve(scene, client, GET) == 0
+    scene.send(client, POST)
+    scene.connection.reset()
+    scene.run()
+    assert scene.ends == ["answered 200", "backend_reset 502"]
+    assert [_serve(scene, client, request) for request in (GET, POST, GET, POST)] == [1, 2, 2, 3]
+
+
+def test_an_end_that_comes_with_the_response_is_an_early_one(make_scene: MakeScene) -> None:
+    scene = make_scene()
+    client = scene.connect(GET)
+    scene.connection.send(HELLO)
+    scene.connection.finish()
+    scene.run()
+    assert [_serve(scene, client, request) for request in (GET, POST)] == [1, 2]
+
+
+@pytest.mark.parametrize("request_", [GET, POST])
+def test_an_end_that_was_announced_is_none(make_scene: MakeScene, request_: bytes) -> None:
+    scene = make_scene()
+    client = scene.connect(request_)
+    scene.connection.send(HELLO.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    scene.connection.finish()
+    scene.run()
+    assert [_serve(scene, client, request) for request in (GET, POST)] == [1, 1]
+
+
+def test_a_late_end_says_nothing_of_the_others(make_scene: MakeScene) -> None:
+    scene = make_scene()
+    client = scene.connect()
+    assert _serve(scene, client, GET) == 0
+    scene.advance(1.5)
+    scene.connection.finish()
+    scene.run()
+    assert [_serve(scene, client, request) for request in (GET, POST)] == [1, 1]
+
+
+def test_what_the_balancer_closes_is_no_early_end(make_scene: MakeScene) -> None:
+    scene = make_scene(pool_http={"idle_connections": 1})
+    client, other = scene.connect(GET), scene.connect(GET)
+    for connection in scene.connections:
+        scene.send(connection, HELLO)
+    assert [connection.saw for connection in scene.connections] == ["fin", "open"]
+    scene.connections[0].finish()
+    scene.run()
+    assert _serve(scene, client, POST) == 1
+    other.finish()
+
+
+def test_as_many_as_may_wait_grow_old_after_an_early_end(make_scene: MakeScene) -> None:
+    scene = make_scene(pool_http={"idle_connections": 2})
+    client = scene.connect()
+    _end_early(scene, client)
+    assert [_serve(scene, client, POST) for _ in range(4)] == [1, 2, 3, 4]
+    assert [connection.saw for connection in scene.connections] == ["fin", "open", "open", "fin", "fin"]
+    scene.advance(0.9)
+    assert _serve(scene, client, POST) == 5
+    scene.advance(0.2)
+    assert [_serve(scene, client, request) for request in (GET, POST)] == [2, 2]
+
+
+def test_of_a_backend_that_is_removed_nothing_is_remembered(make_scene: MakeScene) -> None:
+    scene = make_scene()
+    client = scene.connect()
+    _end_early(scene, client)
+    early_ends = scene.frontend.context.idle[scene.pool]._early_ends
+    assert len(early_ends) == 1
+    scene.send(client, GET)
+    scene.pool.replace([Backend(TWO)])
+    scene.run()
+    assert early_ends == {}
+    scene.send(scene.connections[1], HELLO)
+    scene.connections[1].finish()
+    scene.run()
+    assert early_ends == {}

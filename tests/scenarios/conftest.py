@@ -32,6 +32,7 @@ ON_BOTH_DATA_PATHS = {
     "test_ending",
     "test_forward_proxy",
     "test_half_close",
+    "test_http_early_ends",
     "test_http_web_servers",
     "test_http_wrong_protocol",
     "test_local_ports",
