@@ -359,6 +359,14 @@ class PoolStats(SessionStats):
     queue_time: Durations = _durations(
         CONNECT_BOUNDS, "how long connections waited in the queue until it was their turn", "HAProxy `qtime`"
     )
+    affinity_hits: int = _number(
+        "connections, and requests on connections that were open already, that went to a backend which "
+        "affinity by address knew for their client",
+    )
+    affinity_evictions: int = _number(
+        "clients that affinity by address has forgotten before their `ttl` was over, because there were more "
+        "than `max_entries`",
+    )
 
 
 def add_up(snapshots: Iterable[Mapping[str, int]]) -> dict[str, int]:

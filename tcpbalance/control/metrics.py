@@ -156,6 +156,9 @@ def _pools(view: View) -> Iterator[Metric]:
     series = [_series({"pool": it["name"]}, it["counters"]) for it in view["pools"]]
     yield from _counters("tcpbalance_pool", PoolStats, series, ())
     yield _now("tcpbalance_pool_queue", "Connections that wait in the queue.", series, "queue_active")
+    entries = [(label_text({"pool": it["name"]}), it["affinity"]) for it in view["pools"]]
+    text = "Clients that affinity by address remembers."
+    yield _gauge("tcpbalance_pool_affinity_entries", text, [it for it in entries if it[1] is not None])
 
 
 def _backends(view: View) -> Iterator[Metric | None]:

@@ -330,7 +330,10 @@ SCHEMAS: dict[str, Schema] = {
         ("counters",),
         name=TEXT,
         backends=array(ref("Backend")),
-        affinity={"type": ["integer", "null"], "description": "Clients that are remembered."},
+        affinity={
+            "type": ["integer", "null"],
+            "description": "Clients that affinity by address remembers; null where it is not in use.",
+        },
         counters=COUNTERS,
     ),
     "Session": table(**_SESSION),

@@ -9,6 +9,7 @@ from math import inf
 from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.client import masked
+from tcpbalance.stats import PoolStats
 
 MAX_ENTRIES = 2
 """Of one client: its sticky backend, and the fallback that serves it while that one cannot."""
@@ -46,10 +47,14 @@ class Affinity:
 
     :param config: for how long, how many, and what a client is.
     :param clock: the clock.
+    :param stats: counts hits and evictions; None for counters that nobody reads.
     """
 
-    def __init__(self, config: AffinityConfig, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, config: AffinityConfig, clock: Callable[[], float], stats: PoolStats | None = None
+    ) -> None:
         self.config = config
+        self._stats = PoolStats() if stats is None else stats
         prefixes = ((4, config.ipv4_prefix), (16, config.ipv6_prefix))
         self._whole = {size for size, bits in prefixes if bits == size * 8}
         self._clock = clock
@@ -84,7 +89,14 @@ class Affinity:
 
     def _evict_surplus(self) -> None:
         while len(self._entries) > self.config.max_entries:
-            self._entries.popitem(last=False)
+            self._evict()
+
+    def _evict(self) -> None:
+        """Forget the least recently used client, for want of space."""
+        _, entry = self._entries.popitem(last=False)
+        now = self._clock()
+        # What has expired stays until its space is needed: nothing is lost by that.
+        self._stats.affinity_evictions += any(sticky_entry.lasts(now) for sticky_entry in entry)
 
     def __len__(self) -> int:
         """How many clients are remembered."""
@@ -124,6 +136,8 @@ class Affinity:
         if len(entry) == 1 and entry[0].backend is backend:
             # The client belongs to this backend, the usual case.
             sticky_entry = entry[0]
+            if sticky_entry.open or sticky_entry.expires > self._clock():
+                self._stats.affinity_hits += 1
         else:
             sticky_entry = self._sticky_entry(key, entry, backend)
         sticky_entry.open += 1
@@ -243,6 +257,7 @@ class Affinity:
         entry[:] = [sticky_entry for sticky_entry in entry if sticky_entry.lasts(now)]
         for sticky_entry in entry:
             if sticky_entry.backend is backend:
+                self._stats.affinity_hits += 1
                 return sticky_entry
         sticky_entry = StickyEntry(key, backend)
         if entry and entry[0].backend.backup and not backend.backup:
@@ -254,7 +269,7 @@ class Affinity:
     def _entry(self, key: bytes) -> list[StickyEntry]:
         entry = self._entries[key] = []
         if len(self._entries) > self.config.max_entries:
-            self._entries.popitem(last=False)
+            self._evict()
         return entry
 
     def _masked(self, client: bytes) -> bytes:

@@ -257,7 +257,7 @@ class Pool:
     def _record_affinity(self) -> None:
         present = self.affinity
         if present is not None and not isinstance(present, RecordedAffinity):
-            self.affinity = RecordedAffinity(present.config, self.clock, None)
+            self.affinity = RecordedAffinity(present.config, self.clock, None, self.stats)
             self.affinity.take_over(present)
 
     @property
@@ -416,7 +416,7 @@ class Pool:
 
     def _adopt_affinity(self, config: AffinityConfig | None) -> None:
         by_cookie = config is not None and config.by == BY_COOKIE
-        other = None if config is None or by_cookie else make_affinity(config, self.clock)
+        other = None if config is None or by_cookie else make_affinity(config, self.clock, self.stats)
         self.affinity = adopted(self.affinity, other)
         self.cookie_affinity = None
         if config is not None and by_cookie:

@@ -7,13 +7,16 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.pool.affinity import MAX_ENTRIES, Affinity, StickyEntry
 from tcpbalance.pool.backend import Backend
+from tcpbalance.stats import PoolStats
 
 
-def make_affinity(config: AffinityConfig, clock: Callable[[], float]) -> Affinity:
+def make_affinity(
+    config: AffinityConfig, clock: Callable[[], float], stats: PoolStats | None = None
+) -> Affinity:
     """Make the affinity of a pool, one that is recorded where it is to be kept in a file."""
     if config.state_file is None:
-        return Affinity(config, clock)
-    return RecordedAffinity(config, clock, config.state_file)
+        return Affinity(config, clock, stats)
+    return RecordedAffinity(config, clock, config.state_file, stats)
 
 
 def adopted(present: Affinity | None, other: Affinity | None) -> Affinity | None:
@@ -36,10 +39,17 @@ class RecordedAffinity(Affinity):
     :param config: as of `Affinity`.
     :param clock: likewise.
     :param state_file: where the entries are kept; None for in another process alone.
+    :param stats: as of `Affinity`.
     """
 
-    def __init__(self, config: AffinityConfig, clock: Callable[[], float], state_file: str | None) -> None:
-        super().__init__(config, clock)
+    def __init__(
+        self,
+        config: AffinityConfig,
+        clock: Callable[[], float],
+        state_file: str | None,
+        stats: PoolStats | None = None,
+    ) -> None:
+        super().__init__(config, clock, stats)
         self.state_file = state_file
         self._changed: dict[bytes, None] = {}
         self._has_too_many_changes = False

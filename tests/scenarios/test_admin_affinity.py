@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from ipaddress import ip_address
 from typing import Any
 
 from support.admin import Admin, Stage
 from support.clients import ask
 from support.waiting import until
+from tcpbalance.workers.owner import owners
 
 AFFINITY = "/api/v1/affinity"
 STICKY = 'affinity = { ttl = "10m" }'
@@ -61,11 +64,49 @@ def test_clients_that_are_forgotten_are_served_anew_by_any_backend(stage: Stage)
         until(lambda: where(admin).get(of_a[0]) == "b", "its new backend")
 
 
+def shown(admin: Admin) -> dict[str, int]:
+    """Read what `/metrics` says of affinity, by the names without their prefix."""
+    connection = admin.connection()
+    connection.request("GET", "/metrics")
+    lines = connection.getresponse().read().decode().splitlines()
+    connection.close()
+    begin, pool = "tcpbalance_pool_affinity_", '{pool="web"}'
+    found = (line.removeprefix(begin).split(" ") for line in lines if line.startswith(begin))
+    return {name.removesuffix(pool): int(value) for name, value in found}
+
+
+def test_hits_and_size_are_counted(stage: Stage) -> None:
+    with stage.daemon(more=STICKY) as daemon:
+        admin = Admin(daemon)
+        assert shown(admin) == {"entries": 0, "hits_total": 0, "evictions_total": 0}
+        for _ in range(3):
+            for client in CLIENTS:
+                ask(daemon.port, source=client)
+        wanted = {"entries": len(CLIENTS), "hits_total": 2 * len(CLIENTS), "evictions_total": 0}
+        until(lambda: shown(admin) == wanted, lambda: f"{wanted}, not {shown(admin)}")
+        counters = admin.get("/api/v1/pools/web")["counters"]
+        assert (counters["affinity_hits"], counters["affinity_evictions"]) == (2 * len(CLIENTS), 0)
+
+
+def test_evictions_are_counted(stage: Stage, workers: int) -> None:
+    with stage.daemon(more='affinity = { ttl = "10m", max_entries = 2 }') as daemon:
+        admin = Admin(daemon)
+        for client in CLIENTS:
+            ask(daemon.port, source=client)
+        # Each worker has a table of its own; the supervisor's has clients of all.
+        tables = Counter(owners([ip_address(client).packed for client in CLIENTS], workers))
+        evicted = sum(max(0, count - 2) for count in tables.values())
+        assert evicted > 0
+        wanted = {"entries": 2, "hits_total": 0, "evictions_total": evicted}
+        until(lambda: shown(admin) == wanted, lambda: f"{wanted}, not {shown(admin)}")
+
+
 def test_without_affinity_there_is_nothing(stage: Stage) -> None:
     with stage.daemon() as daemon:
         admin = Admin(daemon)
         assert admin.get(AFFINITY) == {"affinity": [], "next": None}
         assert admin.get("/api/v1/pools/web")["affinity"] is None
+        assert "entries" not in shown(admin)
         assert admin.ask("DELETE", f"{AFFINITY}?client=127.0.0.1", {})[1]["forgotten"] == 0
         for method, query, status in [
             ("GET", "pool=wep", 404),

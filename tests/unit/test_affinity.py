@@ -13,6 +13,7 @@ from support.pools import names, some_backends
 from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.pool.affinity import FORGOTTEN_AT_ONCE, Affinity, StickyEntry
 from tcpbalance.pool.backend import Backend
+from tcpbalance.stats import PoolStats
 
 TTL = 60.0
 ANNE, BOB, CARL = (bytes((192, 0, 2, host)) for host in (1, 2, 3))
@@ -23,12 +24,14 @@ class Remembering:
 
     def __init__(self, max_entries: int = 100, ipv4_prefix: int = 32, ipv6_prefix: int = 64) -> None:
         self.clock = Clock()
+        self.stats = PoolStats()
         self.a, self.b, self.c = some_backends(1, 1, 1)
         self.affinity = Affinity(
             AffinityConfig(
                 ttl=TTL, max_entries=max_entries, ipv4_prefix=ipv4_prefix, ipv6_prefix=ipv6_prefix
             ),
             self.clock.seconds,
+            self.stats,
         )
 
     def visit(self, client: bytes, backend: Backend) -> None:
@@ -132,6 +135,50 @@ def test_a_connection_of_a_forgotten_client_ends_without_harm() -> None:
     remembering.visit(BOB, remembering.b)
     remembering.affinity.closed(sticky_entry)
     assert (remembering.where(ANNE), remembering.where(BOB), len(remembering.affinity)) == ("", "b", 1)
+
+
+def test_a_known_client_that_gets_its_backend_is_a_hit(remembering: Remembering) -> None:
+    def hits(client: bytes, backend: Backend) -> int:
+        before = remembering.stats.affinity_hits
+        remembering.visit(client, backend)
+        return remembering.stats.affinity_hits - before
+
+    assert hits(ANNE, remembering.a) == 0  # She was not known.
+    assert hits(ANNE, remembering.a) == 1
+    assert hits(ANNE, remembering.b) == 0  # She has not got hers.
+    assert hits(ANNE, remembering.b) == 1  # Her fallback.
+    assert hits(ANNE, remembering.a) == 1
+    remembering.clock.advance(TTL + 1)
+    assert hits(ANNE, remembering.a) == 0
+    assert hits(BOB, remembering.a) == 0
+    remembering.clock.advance(TTL + 1)
+    assert hits(BOB, remembering.a) == 0
+    remembering.affinity.opened(BOB, remembering.a)
+    remembering.clock.advance(TTL + 1)
+    assert hits(BOB, remembering.a) == 1  # He is still connected.
+
+
+def test_a_client_that_leaves_a_full_table_too_early_is_an_eviction() -> None:
+    remembering = Remembering(max_entries=2)
+    remembering.visit(ANNE, remembering.a)
+    remembering.visit(BOB, remembering.a)
+    assert remembering.stats.affinity_evictions == 0
+    remembering.visit(CARL, remembering.a)
+    assert (remembering.stats.affinity_evictions, len(remembering.affinity)) == (1, 2)
+    remembering.affinity.put(ANNE, [(remembering.a, TTL)])
+    assert remembering.stats.affinity_evictions == 2
+    remembering.clock.advance(TTL + 1)
+    remembering.visit(BOB, remembering.a)  # Nothing is lost by that.
+    assert remembering.stats.affinity_evictions == 2
+    remembering.visit(CARL, remembering.a)
+    assert remembering.affinity.adopt(AffinityConfig(ttl=TTL, max_entries=1, ipv6_prefix=64))
+    assert (remembering.stats.affinity_evictions, len(remembering.affinity)) == (3, 1)
+
+
+def test_what_is_forgotten_by_order_is_no_eviction(remembering: Remembering) -> None:
+    remembering.visit(ANNE, remembering.a)
+    list(remembering.affinity.forget([remembering.a]))
+    assert (len(remembering.affinity), remembering.stats.affinity_evictions) == (0, 0)
 
 
 def test_clients_of_one_network_are_one_client() -> None:

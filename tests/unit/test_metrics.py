@@ -148,6 +148,19 @@ def test_requests_are_shown_where_there_may_be_any() -> None:
     assert not [key for key in samples("tcp") if OF_REQUESTS.match(key[0])]
 
 
+def test_the_size_of_affinity_is_shown_where_there_is_any() -> None:
+    pools: list[Any] = [
+        {"name": name, "backends": [], "affinity": size, "counters": {"affinity_hits": 7}}
+        for name, size in (("web", 3), ("new", 0), ("mail", None))
+    ]
+    view: Any = {"processes": [], "ended_processes": [], "frontends": [], "pools": pools}
+    found = read(view)
+    entries = {key[1]: value for key, value in found.items() if key[0] == "tcpbalance_pool_affinity_entries"}
+    assert entries == {(("pool", "web"),): 3, (("pool", "new"),): 0}
+    assert found["tcpbalance_pool_affinity_hits_total", (("pool", "web"),)] == 7
+    assert found["tcpbalance_pool_affinity_evictions_total", (("pool", "web"),)] == 0
+
+
 def test_the_processes_of_a_worker_are_one_series() -> None:
     processes = [
         {
