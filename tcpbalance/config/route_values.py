@@ -138,6 +138,8 @@ def _check_segment(segment: str, value: str) -> None:
         _refuse_path(value, 'the * can only be all that stands behind the last "/"')
     if "?" in segment or "#" in segment:
         _refuse_path(value, 'a path ends before "?" and "#"')
+    if ";" in segment:
+        _refuse_path(value, 'routes do not look at parameters, leave out ";" and what follows in the segment')
     if not _PATH_SEGMENT.fullmatch(segment):
         meant = quote(value, _IN_PATHS)
         hint = f"did you mean {value_text(meant)}?" if meant != value else "two hexadecimal digits follow a %"

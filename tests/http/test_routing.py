@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_network
 from typing import Any
 from unittest.mock import Mock
@@ -22,6 +22,7 @@ from tcpbalance.http.settings import HttpSettings
 from tcpbalance.net.addresses import packed
 from tcpbalance.net.tls.facts import TlsFacts
 from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.wire.http.diagnose import HeadLimits
 from tcpbalance.wire.http.forwarded import ForwardedClient
@@ -123,7 +124,24 @@ def test_methods_that_are_not_served_are_405(make_scene: MakeScene, first: bytes
     assert (scene.ends, scene.request.cause, client.saw) == (["bad_request 405"], "method", saw)
 
 
-@pytest.mark.parametrize("path", [b"/a/%2e%2e/b", b"/a//b", b"/a%2Fb", b"/a\\b", b"/%00"])
+@pytest.mark.parametrize("path", [b"/admin;a=1/x", b"/admin;/x", b"/admin/x;a=1", b"/;a/admin/x"])
+def test_a_path_with_parameters_takes_the_route_of_the_path_without_them(
+    make_scene: MakeScene, path: bytes
+) -> None:
+    def routes(pool: Pool) -> Sequence[tuple[Any, Route]]:
+        return [(only_for(paths=("/admin/*",)), Route(name="admin", pool=pool))]
+
+    scene = make_scene(routes=routes, http={"ambiguous_path": "keep"})
+    scene.connect(GET.replace(b"GET /", b"GET " + path))
+    assert scene.connection.received.startswith(b"GET " + path + b" HTTP/1.1\r\n")
+    scene.send(scene.connection, HELLO)
+    assert (scene.request.route, scene.ends) == ("admin", ["answered 200"])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [b"/a/%2e%2e/b", b"/a//b", b"/a%2Fb", b"/a\\b", b"/%00", b"/admin/..;/b", b"/..;a=1/b", b"/;a/b"],
+)
 def test_a_path_that_can_be_taken_for_several_is_400_where_paths_count(
     make_scene: MakeScene, path: bytes
 ) -> None:

@@ -279,6 +279,13 @@ _ENDINGS = (
             route('paths = ["/a/../b"]'),
             f'6: {_ROUTE}paths[0]: {_PATH}"/a/../b": ".." goes to another path, write that',
         ),
+        (
+            route('paths = ["/a;b=1/*"]'),
+            (
+                f'6: {_ROUTE}paths[0]: {_PATH}"/a;b=1/*": routes do not look at parameters, leave out ";" '
+                "and what follows in the segment"
+            ),
+        ),
         (route('paths = ["/a?b"]'), f'6: {_ROUTE}paths[0]: {_PATH}"/a?b": a path ends before "?" and "#"'),
         (route('paths = ["/a b"]'), f'6: {_ROUTE}paths[0]: {_PATH}"/a b": did you mean "/a%20b"?'),
         (

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tcpbalance.wire.http.diagnose import HeadLimits
 from tcpbalance.wire.http.errors import BadRequest
 from tcpbalance.wire.http.head_reader import RequestReader
-from tcpbalance.wire.http.routing_path import routing_path
+from tcpbalance.wire.http.routing_path import is_plain_path, routing_path
 from tcpbalance.wire.http.target import (
     RequestTarget,
     TargetForm,
@@ -107,7 +107,19 @@ def test_hosts(text: bytes, sent: bytes, host: bytes, port: int | None) -> None:
         (b"/a/b/..", b"/a/", True),
         (b"/a/.", b"/a/", True),
         (b"/a/%2e%2E/b", b"/b", True),
-        (b"/a/..;x/b", b"/a/..;x/b", True),
+        (b"/a/..;x/b", b"/b", True),
+        (b"/a/%2e.;x/b", b"/b", True),
+        (b"/a/.;/b", b"/a/b", True),
+        (b"/a;x=1/b", b"/a/b", False),
+        (b"/a;x=1;y/b;z=%61", b"/a/b", False),
+        (b"/a;", b"/a", False),
+        (b"/;x", b"/", False),
+        (b"/a/;x", b"/a/", False),
+        (b"/;x/a", b"/a", True),
+        (b"/a/;x/b", b"/a/b", True),
+        (b"/a;x=%2f/b", b"/a/b", True),
+        (b"/a;\\/b", b"/a/b", True),
+        (b"/a%3bx/b", b"/a%3Bx/b", False),
         (b"/a%2fb", b"/a%2Fb", True),
         (b"/a%5cb", b"/a%5Cb", True),
         (b"/a\\b", b"/a\\b", True),
@@ -124,8 +136,9 @@ def test_the_path_that_routes_look_at(path: bytes, cleaned: bytes, ambiguous: bo
 
 
 SEGMENTS = st.sampled_from(
-    [b"a", b"", b".", b"..", b"%2e", b"%2E%2e", b"%61", b"%2f", b"b;c", b"..;", b"%", b"~"]
+    [b"a", b"", b".", b"..", b"%2e", b"%2E%2e", b"%61", b"%2f", b"b;c", b"..;", b"%", b"~", b";", b"%3b"]
 )
+PARAMETERS = st.sampled_from([b"", b";", b";a", b";a=1;b=2", b";a=.", b";..", b";%61=%20", b";a=%3b"])
 
 
 @given(st.lists(SEGMENTS, max_size=8))
@@ -134,6 +147,16 @@ def test_a_cleaned_path_stays_as_it_is(segments: list[bytes]) -> None:
     assert routing_path(cleaned).path == cleaned
     assert not {b"", b".", b".."} & set(cleaned.split(b"/")[1:-1])
     assert cleaned.startswith(b"/")
+    assert b";" not in cleaned
+
+
+@given(st.lists(st.tuples(SEGMENTS, PARAMETERS), max_size=8))
+def test_parameters_of_segments_change_no_route(segments: list[tuple[bytes, bytes]]) -> None:
+    bare = b"".join(b"/" + segment for segment, _ in segments)
+    written = b"".join(b"/" + segment + parameters for segment, parameters in segments)
+    assert routing_path(written).path == routing_path(bare).path
+    assert routing_path(written).ambiguous >= routing_path(bare).ambiguous
+    assert is_plain_path(written) <= (routing_path(written) == (written, False))
 
 
 @given(st.binary())
@@ -164,8 +187,31 @@ def test_any_bytes_are_a_host_or_not(text: bytes) -> None:
         (b"GET /api/../api/b", b"/b"),
         (b"GET /api/./b/../c", b"/./b/../c"),
         (b"GET /x/../api//b", b"/b"),
-        (b"GET /api/..;/api", b"/..;/api"),
+        (b"GET /api/..;/api", b"/"),
+        (b"GET /api;v=1", b"/"),
+        (b"GET /api;v=1?x", b"/?x"),
+        (b"GET /api;v=1/", b"/"),
+        (b"GET /api;v=1/b;w=2/c?x;y", b"/b;w=2/c?x;y"),
+        (b"GET /%61pi/%62;w", b"/%62;w"),
+        (b"GET /;v/api/b;w", b"/b"),
     ],
 )
 def test_a_prefix_is_taken_away(line: bytes, upstream: bytes) -> None:
     assert without_prefix(target(line), b"/api") == upstream
+
+
+def test_a_prefix_of_several_segments_is_taken_away_with_their_parameters() -> None:
+    asked = target(b"GET /api;v=1/v%31;x/b;y/c")
+    assert without_prefix(asked, b"/api/v1") == b"/b;y/c"
+
+
+@given(st.lists(st.tuples(SEGMENTS, PARAMETERS), max_size=6))
+def test_without_its_prefix_a_target_leads_to_the_rest_of_the_path(
+    segments: list[tuple[bytes, bytes]],
+) -> None:
+    path = b"/api" + b"".join(b"/" + segment + parameters for segment, parameters in segments)
+    cleaned = routing_path(path).path
+    if cleaned == b"/api" or cleaned.startswith(b"/api/"):
+        left = without_prefix(target(b"GET " + path), b"/api")
+        assert left.startswith(b"/")
+        assert routing_path(left).path == (cleaned.removeprefix(b"/api") or b"/")

@@ -1,6 +1,7 @@
 """The path of a request as routes look at it.
 
-Source: RFC 3986, sections 5.2.4 (dot segments) and 6.2.2 (what an escape and its character have in common).
+Source: RFC 3986, sections 3.3 (parameters of segments), 5.2.4 (dot segments) and 6.2.2 (what an escape and
+its character have in common).
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import NamedTuple
 class RoutingPath(NamedTuple):
     """The copy of a path that routes look at.
 
-    :ivar path: without escapes of characters that need none, dot segments and empty segments.
+    :ivar path: without escapes of characters that need none, parameters of segments, dot segments and empty
+        segments.
     :ivar ambiguous: whether a backend may take the path for another than this.
     """
 
@@ -20,8 +22,9 @@ class RoutingPath(NamedTuple):
     ambiguous: bool
 
 
-_is_odd = re.compile(rb"%|//|/\.|\\").search
+_is_odd = re.compile(rb"%|//|/\.|\\|;").search
 _escape = re.compile(rb"%[0-9A-Fa-f]{2}")
+_parameters = re.compile(rb";[^/]*+")
 _is_ambiguous = re.compile(rb"%00|%2F|%5C|%(?![0-9A-F]{2})|//|\\|/\.\.?(?:[/;]|\Z)").search
 
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -43,6 +46,10 @@ def routing_path(path: bytes) -> RoutingPath:
         return RoutingPath(path, False)
     path = _escape.sub(_normal_escape, path)
     ambiguous = _is_ambiguous(path) is not None
+    if b";" in path:
+        # Servlet containers serve /admin;a/x as /admin/x. An escaped semicolon begins no parameters.
+        path = _parameters.sub(b"", path)
+        ambiguous = ambiguous or _is_ambiguous(path) is not None
     if ambiguous and path.startswith(b"/"):
         path = _without_dots(path)
     return RoutingPath(path, ambiguous)

@@ -170,8 +170,11 @@ def without_prefix(target: RequestTarget, prefix: bytes) -> bytes:
     """
     path, query = target.path, target.upstream[len(target.path) :]
     cleaned = routing_path(path).path.removeprefix(prefix)
+    # As many segments as the prefix has, which may be written in another way and have parameters.
+    count = prefix.count(b"/")
+    segments = path.split(b"/", count + 1)
+    left = b"/" + segments[-1] if len(segments) > count + 1 else b""
     # Where what is left would lead elsewhere, as in /api/../api/x, it is written as routes see it.
-    left = path.removeprefix(prefix)
     if routing_path(left).path != cleaned:
         left = cleaned
     return (left or b"/") + query
