@@ -12,6 +12,8 @@ from tcpbalance.wire.http.head import RequestHead, ResponseHead
 from tcpbalance.wire.http.rewrite import RequestRewriter, ResponseRewriter
 from tcpbalance.wire.http.target import RequestTarget, without_prefix
 
+UPGRADE_REQUIRED = 426
+
 
 def _host_of(backend: Backend) -> bytes:
     """Give the host of a backend; that of a unix socket is this machine."""
@@ -116,12 +118,15 @@ class RouteHeads:
         :param date: for a response without one.
         :param extra: more lines, each with CR LF.
         """
+        # A 426 says which protocols it asks for: RFC 9110, section 15.5.22.
+        asks_for = head.special.get(b"upgrade", ()) if head.status == UPGRADE_REQUIRED else ()
         return self.responses.write(
             head,
             _passed(framing, version),
             version=version,
             keep_alive=keep_alive,
             date=date,
+            upgrade=b", ".join(asks_for),
             extra=extra,
         )
 

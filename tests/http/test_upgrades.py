@@ -145,3 +145,36 @@ def test_a_client_that_has_finished_ends_the_tunnel_in_order(make_scene: MakeSce
     scene.run()
     assert client.received.endswith(b"bye")
     assert (client.saw, scene.ends) == ("fin", ["client_closed 101"])
+
+
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+@pytest.mark.parametrize(
+    ("fields", "passed"),
+    [
+        (b"Connection: Upgrade\r\nUpgrade: HTTP/3.0, websocket\r\n", b"Upgrade: HTTP/3.0, websocket\r\n"),
+        (b"Upgrade: a\r\nX-A: b\r\nUPGRADE: b\r\n", b"Upgrade: a, b\r\n"),
+    ],
+)
+def test_426_says_which_protocol_it_asks_for(
+    make_scene: MakeScene, fields: bytes, passed: bytes, version: bytes
+) -> None:
+    # RFC 9110, section 15.5.22
+    scene = make_scene()
+    client = scene.connect(GET.replace(b"HTTP/1.1", b"HTTP/" + version))
+    scene.send(scene.connection, b"HTTP/1.1 426 Upgrade Required\r\n%bContent-Length: 2\r\n\r\nno" % fields)
+    head, _, body = client.received.partition(b"\r\n\r\n")
+    lines = (head + b"\r\n").splitlines(keepends=True)
+    assert [line for line in lines if line.lower().startswith(b"upgrade:")] == [passed]
+    (connection,) = [line for line in lines if line.startswith(b"Connection:")]
+    assert b"upgrade" in connection
+    assert (scene.ends, body) == (["answered 426"], b"no")
+    assert client.saw == ("open" if version == b"1.1" else "fin")
+
+
+def test_of_other_responses_the_protocols_on_offer_are_not_passed_on(make_scene: MakeScene) -> None:
+    scene = make_scene()
+    client = scene.connect(GET)
+    offer = b"\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    scene.send(scene.connection, HELLO.replace(b"\r\n\r\n", offer))
+    assert b"pgrade" not in client.received
+    assert scene.ends == ["answered 200"]
