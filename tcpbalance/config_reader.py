@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from twisted.logger import Logger
 
 from tcpbalance.admission.deny_file import mistakes_in_deny_file
+from tcpbalance.admission.token_files import mistakes_in_token_files
 from tcpbalance.admission.users_file import mistakes_in_users_file
+from tcpbalance.config.admin import AdminConfig
 from tcpbalance.config.admission import AccessConfig
 from tcpbalance.config.connect import ConnectConfig
 from tcpbalance.config.errors import KeyPath, Mistake, Problem, Severity
@@ -88,11 +90,16 @@ def _examine_names(config: Config) -> Iterator[Mistake]:
 
 
 def _examine_for_start(path: KeyPath, table: FileTable) -> Iterator[Mistake]:
+    if isinstance(table, AdminConfig):
+        # The admin side reads them at the start. A reload does not, after which the user may not.
+        return iter(())
     return (mistake for mistake in _examine(path, table) if mistake.severity is Severity.FATAL)
 
 
 def _examine(path: KeyPath, table: FileTable) -> Iterator[Mistake]:
     """Find what is wrong in the files that a table names."""
+    if isinstance(table, AdminConfig):
+        return mistakes_in_token_files(path, table)
     if isinstance(table, AccessConfig):
         return mistakes_in_deny_file(path, table)
     if isinstance(table, AffinityConfig):

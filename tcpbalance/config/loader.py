@@ -12,6 +12,7 @@ import attrs
 import cattrs
 
 from tcpbalance.config import rules
+from tcpbalance.config.admin import AdminConfig
 from tcpbalance.config.admission import AccessConfig
 from tcpbalance.config.connect import ConnectConfig
 from tcpbalance.config.draft import CannotTell, Mistakes, tables
@@ -25,7 +26,9 @@ from tcpbalance.config.source import parse, positions, read_text
 from tcpbalance.config.tables import config_converter
 from tcpbalance.config.tls import TlsConfig
 
-FileTable: TypeAlias = TlsConfig | AccessConfig | AffinityConfig | ConnectConfig | FrontendConfig
+FileTable: TypeAlias = (
+    TlsConfig | AccessConfig | AffinityConfig | ConnectConfig | FrontendConfig | AdminConfig
+)
 """A table that names files."""
 
 Examine: TypeAlias = Callable[[KeyPath, FileTable], Iterable[Mistake]]
@@ -100,7 +103,9 @@ def _structured(document: Table, converter: cattrs.Converter) -> tuple[Config, l
         draft = error.draft
         found = [_grounded(mistake, document) for mistake in error.mistakes]
         return draft, found + _others(
-            found, rules.broken(draft.frontends, draft.pools, draft.workers, draft.access_log), document
+            found,
+            rules.broken(draft.frontends, draft.pools, draft.workers, draft.access_log, draft.admin),
+            document,
         )
 
 
@@ -114,6 +119,8 @@ def _others(found: Iterable[Mistake], broken: Iterable[Mistake], document: Table
 def _file_tables(config: Config) -> Iterator[tuple[KeyPath, FileTable]]:
     """Give each table that names files, with where it stands."""
     named: list[tuple[KeyPath, FileTable | None]] = []
+    with contextlib.suppress(CannotTell):
+        named += [(("admin",), config.admin)] if config.admin else []
     for path, frontend in tables("frontends", config.frontends):
         named += [((*path, "tls"), frontend.tls), ((*path, "access"), frontend.access)]
         named.append(((*path, "connect"), frontend.connect))

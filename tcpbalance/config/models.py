@@ -120,6 +120,6 @@ class Config:
     )
 
     def __attrs_post_init__(self) -> None:
-        mistakes = tuple(rules.broken(self.frontends, self.pools, self.workers, self.access_log))
+        mistakes = tuple(rules.broken(self.frontends, self.pools, self.workers, self.access_log, self.admin))
         if mistakes:
             raise BrokenRules(mistakes)

@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from tcpbalance.config import http_rules
 from tcpbalance.config.addresses import Address
+from tcpbalance.config.admin import AdminConfig
 from tcpbalance.config.checks import is_given, mistake_in_name
 from tcpbalance.config.counted import MAX_COUNTED, counted
 from tcpbalance.config.draft import UNREAD, CannotTell, readable, tables
@@ -34,22 +35,30 @@ Pools = Mapping[str, PoolConfig]
 
 
 def broken(
-    frontends: Frontends, pools: Pools, workers: int, access_log: AccessLogConfig | None
+    frontends: Frontends,
+    pools: Pools,
+    workers: int,
+    access_log: AccessLogConfig | None,
+    admin: AdminConfig | None,
 ) -> Iterator[Mistake]:
     """Yield each rule that is broken, at the key that breaks it."""
-    for rule in _rules(frontends, pools, workers, access_log):
+    for rule in _rules(frontends, pools, workers, access_log, admin):
         # What a rule needs may be wrong itself, which has been said.
         with contextlib.suppress(CannotTell):
             yield from rule
 
 
 def _rules(
-    frontends: Frontends, pools: Pools, workers: int, access_log: AccessLogConfig | None
+    frontends: Frontends,
+    pools: Pools,
+    workers: int,
+    access_log: AccessLogConfig | None,
+    admin: AdminConfig | None,
 ) -> Iterator[Iterator[Mistake]]:
     yield _any_frontend(frontends)
     yield _names("frontends", frontends)
     yield _names("pools", pools)
-    yield _listens(frontends)
+    yield _listens(frontends, admin)
     for path, frontend in tables("frontends", frontends):
         yield _pool_is_there((*path, "pool"), frontend.pool, pools)
         for place, route in readable((*path, "sni_routes"), frontend.sni_routes):
@@ -143,7 +152,7 @@ def _bans(path: KeyPath, frontend: FrontendConfig) -> Iterator[Mistake]:
         )
 
 
-def _listens(frontends: Frontends) -> Iterator[Mistake]:
+def _listens(frontends: Frontends, admin: AdminConfig | None) -> Iterator[Mistake]:
     taken: dict[tuple[object, ...], KeyPath] = {}
     for table, frontend in tables("frontends", frontends):
         listen = (*table, "listen")
@@ -155,13 +164,17 @@ def _listens(frontends: Frontends) -> Iterator[Mistake]:
                     f"{address} is an IPv4 address in the form of IPv6, on which the system does not listen, "
                     f"write {mapped}:{address.port}",
                 )
-            rival = next((taken[place] for place in _shut_by(address) if place in taken), None)
-            if rival is not None:
-                yield Mistake(
-                    path, f"{address} is taken by {key_text(rival)}, choose another address or port"
-                )
+            yield from _taken(path, address, taken)
             for place in _takes(address):
                 taken.setdefault(place, listen)
+    if admin is not None and not admin.listen.is_endpoint:
+        yield from _taken(("admin", "listen"), admin.listen, taken)
+
+
+def _taken(path: KeyPath, address: Address, taken: Mapping[tuple[object, ...], KeyPath]) -> Iterator[Mistake]:
+    rival = next((taken[place] for place in _shut_by(address) if place in taken), None)
+    if rival is not None:
+        yield Mistake(path, f"{address} is taken by {key_text(rival)}, choose another address or port")
 
 
 def _mapped(address: Address) -> IPv4Address | None:

@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable
 
+from tcpbalance.admission.token_files import TokenFileError, read_token, same_token, warning_of
 from tcpbalance.config.admin import AdminConfig
-from tcpbalance.errors import Fault, TcpbalanceError
-
-MIN_TOKEN = 16
-"""Characters that a token has at least: a shorter one can be guessed."""
-
-MAX_TOKEN = 4096
-"""Bytes that are read of a file."""
-
-_OTHERS = stat.S_IROTH | stat.S_IWOTH
-
-
-class TokenFileError(TcpbalanceError):
-    """The file of a token cannot be used."""
-
-    fault = Fault.CONFIGURATION
 
 
 class Tokens:
@@ -47,11 +31,7 @@ class Tokens:
     @property
     def warnings(self) -> tuple[str, ...]:
         """See ``reload.Part``."""
-        return tuple(
-            f"{path} can be read or written by all users of this machine: chmod 0600 {path}"
-            for path in self.files
-            if _is_open_to_others(path)
-        )
+        return tuple(filter(None, map(warning_of, self.files)))
 
     def is_outdated(self) -> bool:
         """See ``reload.Part``."""
@@ -59,9 +39,9 @@ class Tokens:
 
     def prepare(self) -> Callable[[], None]:
         """See ``reload.Part``."""
-        full, read_only = map(_read, self._files)
+        full, read_only = (None if path is None else read_token(path) for path in self._files)
         if full is not None and full == read_only:
-            raise TokenFileError(f"{self._files[1]}: must have another token than {self._files[0]}")
+            raise TokenFileError(same_token(*map(str, reversed(self._files))))
 
         def commit() -> None:
             before = self.full, self.read_only
@@ -70,29 +50,3 @@ class Tokens:
                 self.on_change()
 
         return commit
-
-
-def _read(path: str | None) -> bytes | None:
-    if path is None:
-        return None
-    try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_TOKEN + 1)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise TokenFileError(f"{path}: the token cannot be read: {reason}") from error
-    token = content.strip()
-    is_one_line = len(token.split()) == 1 and token.isascii()
-    if not is_one_line or not MIN_TOKEN <= len(token) <= MAX_TOKEN:
-        raise TokenFileError(
-            f"{path}: must have one line with a token of {MIN_TOKEN} to {MAX_TOKEN} ASCII characters, such "
-            "as `openssl rand -hex 32` makes"
-        )
-    return token
-
-
-def _is_open_to_others(path: str) -> bool:
-    try:
-        return bool(os.stat(path).st_mode & _OTHERS)
-    except OSError:
-        return False

@@ -182,3 +182,81 @@ def test_an_access_log_that_cannot_be_opened_is_named_and_no_port_is_left_open(t
     said = refused(Daemon(config, tmp_path))
     assert f"access log {tmp_path}/missing/access.log: cannot be opened: No such file or directory" in said
     assert not accepts(port)
+
+
+ADMIN = """
+[admin]
+listen = "{listen}"
+{keys}
+[frontends.web]
+listen = {web}
+pool = "web"
+[pools.web]
+backends = ["127.0.0.1:9"]
+"""
+TOKEN_FILE = 'token_file = "full"'
+BOTH_FILES = f'{TOKEN_FILE}\nread_only_token_file = "other"'
+TOKEN = "0123456789abcdef"
+ONE_LINE = "must have one line with a token of 16 to 4096 ASCII characters"
+
+
+@pytest.mark.parametrize(
+    ("keys", "files", "listen", "web", "key", "says"),
+    [
+        (TOKEN_FILE, {"full": ""}, "{free}", "{free}", "token_file", ONE_LINE),
+        (TOKEN_FILE, {"full": "short"}, "{free}", "{free}", "token_file", ONE_LINE),
+        (TOKEN_FILE, {"full": f"{TOKEN} {TOKEN}"}, "{free}", "{free}", "token_file", ONE_LINE),
+        (TOKEN_FILE, {"full": "é" * 20}, "{free}", "{free}", "token_file", ONE_LINE),
+        (TOKEN_FILE, {}, "{free}", "{free}", "token_file", "no such file or directory"),
+        (
+            BOTH_FILES,
+            {"full": TOKEN},
+            "{free}",
+            "{free}",
+            "read_only_token_file",
+            "no such file or directory",
+        ),
+        (
+            BOTH_FILES,
+            {"full": TOKEN, "other": f"{TOKEN}\n"},
+            "{free}",
+            "{free}",
+            "read_only_token_file",
+            "must have another token than",
+        ),
+        ("", {}, "{port}", "{port}", "listen", "is taken by frontends.web.listen"),
+        (TOKEN_FILE, {"full": TOKEN}, "{all}", "{port}", "listen", "is taken by frontends.web.listen"),
+        ("", {}, "{port}", "{all}", "listen", "is taken by frontends.web.listen"),
+        ("", {}, "unix:same.sock", "unix:same.sock", "listen", "is taken by frontends.web.listen"),
+    ],
+)
+def test_what_the_admin_side_cannot_start_with_is_found_by_a_check(
+    tmp_path: Path, keys: str, files: dict[str, str], listen: str, web: str, key: str, says: str
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+        (tmp_path / name).chmod(0o600)
+    port = free_port()
+    places = {"free": "127.0.0.1:0", "port": f"127.0.0.1:{port}", "all": f"0.0.0.0:{port}"}
+    listen, web = listen.format(**places), web.format(**places)
+    daemon = Daemon(ADMIN.format(keys=keys, listen=listen, web=f'["{web}"]'), tmp_path)
+    assert says in refused(daemon)
+    checked = command("check", daemon.config_file)
+    (line,) = checked.stderr.splitlines()
+    assert (checked.returncode, checked.stdout) == (1, "")
+    assert f": admin.{key}: " in line
+    assert says in line
+    assert TOKEN not in line
+
+
+def test_a_check_warns_of_a_token_that_all_users_may_read(tmp_path: Path) -> None:
+    (tmp_path / "full").write_text(TOKEN)
+    (tmp_path / "full").chmod(0o644)
+    text = ADMIN.format(keys=TOKEN_FILE, listen="127.0.0.1:0", web='["127.0.0.1:0"]')
+    checked = command("check", Daemon(text, tmp_path).config_file)
+    file = tmp_path / "full"
+    warning = (
+        f"admin.token_file: {file} can be read or written by all users of this machine: chmod 0600 {file}"
+    )
+    assert checked.stderr == f"{tmp_path}/tcpbalance.toml:4: warning: {warning}\n"
+    assert checked.returncode == 0

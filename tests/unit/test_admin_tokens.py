@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tcpbalance.admission.token_files import TokenFileError
 from tcpbalance.config.admin import AdminConfig
 from tcpbalance.config.paths import FilePath
-from tcpbalance.control.tokens import TokenFileError, Tokens
+from tcpbalance.control.tokens import Tokens
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 
