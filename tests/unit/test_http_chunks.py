@@ -10,6 +10,8 @@ from support.work import work
 from tcpbalance.errors import Fault
 from tcpbalance.wire.http.chunks import ChunkWalker, chunk_head, last_chunk, one_chunk
 from tcpbalance.wire.http.errors import BadMessage, BadRequest, BadResponse, Cause
+from tcpbalance.wire.http.grammar import TOKEN_BYTE
+from tcpbalance.wire.http.head import OF_REQUESTS, OF_RESPONSES
 
 BODY = b"5;x=y\r\nhello\r\n1\r\n!\r\n0\r\nA: b\r\nC:\r\n\r\n"
 
@@ -64,6 +66,31 @@ def test_a_buffer_can_be_cut_while_its_error_is_handled(body: bytes) -> None:
     except BadRequest:
         data.clear()
     assert not data
+
+
+@pytest.mark.parametrize("fault", [Fault.CLIENT, Fault.BACKEND])
+@pytest.mark.parametrize("name", [*OF_REQUESTS, *OF_RESPONSES])
+def test_no_field_that_a_proxy_acts_on_is_a_trailer(name: bytes, fault: Fault) -> None:
+    plain = name.replace(b"[-_]", b"-").replace(TOKEN_BYTE + b"++", b"for")
+    for written in (plain, plain.upper(), plain.replace(b"-", b"_")):
+        with pytest.raises(BadMessage, match="a trailer cannot be"):
+            ChunkWalker(fault).feed(b"0\r\nA: b\r\n%b: c\r\n\r\n" % written)
+
+
+def test_the_name_of_a_request_is_no_trailer_of_a_request() -> None:
+    for name in (b"X-Request-Id", b"x_request-id"):
+        with pytest.raises(BadRequest, match="a trailer cannot be"):
+            ChunkWalker().feed(b"0\r\n%b: c\r\n\r\n" % name)
+        walker = ChunkWalker(Fault.BACKEND)
+        walker.feed(b"0\r\n%b: c\r\n\r\n" % name)
+        assert walker.done
+
+
+@pytest.mark.parametrize("name", [b"Grpc-Status", b"Digest", b"Server-Timing", b"Proxy-Status", b"X_A"])
+def test_other_trailers_are_passed(name: bytes) -> None:
+    walker = ChunkWalker()
+    walker.feed(b"0\r\n%b: c\r\n\r\n" % name)
+    assert (walker.done, walker.trailers) == (True, name + b": c\r\n")
 
 
 def test_what_is_written() -> None:

@@ -99,7 +99,8 @@ STRICTER = {
     "a long size of a chunk": found(rb"\n0{16}|[0-9a-f]{16}"),
     "extensions without limits": found(rb"\n[0-9a-f]+;([^\n]{1000}|\r)"),
     "a trailer that frames": found(
-        rb"0\r\n(?s:.)*(Content-Length|Transfer[-_]Encoding|Host|Forwarded|Authorization)"
+        rb"0\r\n(?s:.)*(Content-Length|Transfer[-_]Encoding|Host|Forwarded|Authorization|Proxy|HTTP2[-_]Settings"
+        rb"|Keep[-_]Alive|Set[-_]Cookie|X[-_]Request[-_]Id)"
     ),
     "limits of a head or of trailers": lambda data: len(data) > 4096 or data.count(b"\n") > 32,
 }

@@ -30,15 +30,20 @@ MAX_CHUNKS: Final = 1024
 TRAILER_LIMITS: Final = HeadLimits(8 * 1024, 32)
 
 _is_forbidden_trailer = re.compile(
-    rb"connection|content[-_](?:encoding|length|range|type)|host|keep-alive|te|trailer|transfer[-_]encoding|upgrade"
+    rb"connection|content-(?:encoding|length|range|type)|host|http2-settings|keep-alive|proxy-connection|te|trailer"
+    rb"|transfer-encoding|upgrade"
     rb"|authorization|cookie|proxy-authorization|set-cookie"
-    rb"|expect|forwarded|via|x[-_]forwarded[-_].*+|x[-_]real[-_]ip",
+    rb"|expect|forwarded|proxy|via|x-forwarded-.*+|x-real-ip",
     re.IGNORECASE,
 ).fullmatch
 """Fields that frame or route a message, say what its body is, or whose it is: RFC 9110, section 6.5.1.
 
-Some recipients take them as if they stood in the head, where we would have removed or replaced them.
+Some recipients take them as if they stood in the head, where we would have removed or replaced them. So they
+do with underscores for dashes.
 """
+
+_REQUEST_ID: Final = b"x-request-id"
+"""A backend may have it as a trailer, a client may not: it would stand beside the one that we send."""
 
 _whole_line = re.compile(rb"([0-9A-Fa-f]{1,15}+)\r\n").match
 _next_line = re.compile(rb"\r\n([0-9A-Fa-f]{1,15}+)\r\n").match
@@ -216,7 +221,9 @@ class ChunkWalker:
     def _end_trailers(self, length: int) -> None:
         self.trailers = bytes(self._section[:length])
         for name in _trailer_names(self.trailers):
-            if _is_forbidden_trailer(name):
+            plain = name.replace(b"_", b"-")
+            of_client = self._fault is Fault.CLIENT
+            if _is_forbidden_trailer(plain) or (of_client and plain.lower() == _REQUEST_ID):
                 raise self._wrong(f"a trailer cannot be {name[:40]!r}")
         self._section.clear()
 
