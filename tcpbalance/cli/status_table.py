@@ -106,12 +106,13 @@ def _table(
 def _head(status: Mapping[str, Any], where: str, now: float, width: int | None) -> list[str]:
     """Say what the program is, as many facts on a line as fit."""
     processes = status["processes"]
-    unit = "worker" if any("worker" in process for process in processes) else "process"
-    plural = "" if len(processes) == 1 else "s" if unit == "worker" else "es"
+    serving = [process for process in processes if "supervisor" not in process]
+    unit = "worker" if any("worker" in process for process in serving) else "process"
+    plural = "" if len(serving) == 1 else "s" if unit == "worker" else "es"
     facts = [
         f"tcpbalance {status['version']}",
         f"up {time_text(now - status['started'])}",
-        f"{len(processes)} {unit}{plural}",
+        f"{len(serving)} {unit}{plural}",
         f"{bytes_text(sum(process['memory'] for process in processes))} of memory",
         f"{sum(process['descriptors'] for process in processes)} descriptors",
         f"at {where}",

@@ -122,26 +122,41 @@ def metrics_of(view: View, about: Mapping[str, Any]) -> Iterator[Metric | None]:
 
 def _processes(view: View) -> Iterator[Metric]:
     # A worker has several processes while those drain that were replaced.
-    by_worker: dict[int, list[Mapping[str, Any]]] = {}
+    by_worker: dict[str, list[Mapping[str, Any]]] = {}
     for process in view["processes"]:
-        by_worker.setdefault(process.get("worker", 0), []).append(process)
+        by_worker.setdefault(_worker_of(process), []).append(process)
     for key, name, together, text in (
-        ("memory", "resident_memory_bytes", sum, "Resident memory of the processes of a worker."),
-        ("descriptors", "open_fds", sum, "Open descriptors of the processes of a worker."),
+        (
+            "memory",
+            "resident_memory_bytes",
+            sum,
+            "Resident memory of the processes of a worker, or of the supervisor.",
+        ),
+        (
+            "descriptors",
+            "open_fds",
+            sum,
+            "Open descriptors of the processes of a worker, or of the supervisor.",
+        ),
         ("max_descriptors", "max_fds", max, "Descriptors that one process may have."),
     ):
         values = [
-            (label_text({"worker": str(worker)}), together(process[key] for process in processes))
+            (label_text({"worker": worker}), together(process[key] for process in processes))
             for worker, processes in by_worker.items()
         ]
         yield _gauge(f"tcpbalance_process_{name}", text, values)
-    lags: dict[int, list[Mapping[str, int]]] = {}
+    lags: dict[str, list[Mapping[str, int]]] = {}
     for process in [*view["processes"], *view["ended_processes"]]:
-        lags.setdefault(process.get("worker", 0), []).append(process["counters"])
-    late = [_series({"worker": str(worker)}, add_up(counters)) for worker, counters in lags.items()]
-    text = "How late the event loops of a worker come to what is due, four times a second."
+        lags.setdefault(_worker_of(process), []).append(process["counters"])
+    late = [_series({"worker": worker}, add_up(counters)) for worker, counters in lags.items()]
+    text = "How late the event loops of a worker, or the supervisor, come to what is due, 4 times a second."
     samples = partial(_cumulative, LOOP_LAG, late)
     yield Metric("tcpbalance_process_loop_lag_seconds", "histogram", text, samples)
+
+
+def _worker_of(process: Mapping[str, Any]) -> str:
+    """Give the label of a process."""
+    return "supervisor" if "supervisor" in process else str(process.get("worker", 0))
 
 
 def _frontends(view: View) -> Iterator[Metric]:

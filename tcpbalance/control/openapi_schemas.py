@@ -267,8 +267,9 @@ SCHEMAS: dict[str, Schema] = {
         )
     ),
     "Process": table(
-        ("worker",),
-        worker=COUNT,
+        ("supervisor", "worker"),
+        supervisor={"const": True, "description": "Only of the supervisor of several workers."},
+        worker={**COUNT, "description": "Only of a worker: its number."},
         pid=COUNT,
         memory=COUNT,
         descriptors=COUNT,

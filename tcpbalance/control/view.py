@@ -69,6 +69,7 @@ def _process(takes: Counters) -> dict[str, Any]:
     worst = takes["worst_loop_lag_us"] / 1e6
     names = ("worker", "pid", "memory", "descriptors", "max_descriptors")
     return {
+        **({"supervisor": True} if "supervisor" in takes else {}),
         **{name: takes[name] for name in names if name in takes},
         "worst_loop_lag": worst,
         "counters": loop_lag_of(takes),

@@ -25,13 +25,14 @@ from tcpbalance.control.in_pieces import in_pieces
 from tcpbalance.control.one_config import of_one_config
 from tcpbalance.control.pool_events import PoolEvents
 from tcpbalance.control.reloading import ConfigFile, ConfigState
-from tcpbalance.control.report import EVERYTHING, Entry, Report, Scope, add_status, sum_of
+from tcpbalance.control.report import EVERYTHING, Entry, Report, Scope, add_status, process_entry, sum_of
 from tcpbalance.control.session_id import SessionId
 from tcpbalance.control.sessions import SessionsPage, the_session
 from tcpbalance.control.sessions_query import SessionsQuery
 from tcpbalance.control.state_orders import StateOrders
 from tcpbalance.control.view import View, shown_backend, view_of
 from tcpbalance.health.history import CheckResult
+from tcpbalance.overload.loop_lag import LoopLag
 from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.pool import Pool
 from tcpbalance.workers.owner import owner
@@ -62,6 +63,8 @@ class FleetControls:
         self._state_orders = StateOrders()
         self._reactor = reactor
         self._supervisor = supervisor
+        self._lag = LoopLag(reactor)
+        self._lag.start()
         pools, events = supervisor.pools, PoolEvents(self.events.add)
         events.follow(pools.pools)
         pools.subscribe(events.note)
@@ -88,6 +91,9 @@ class FleetControls:
         )
 
     def _sum(self, scope: Scope, counted: list[Iterable[Entry]]) -> Generator[None, None, View]:
+        if scope.processes:
+            key, takes = process_entry(self._lag)
+            counted.append([(key, {"supervisor": 1, **takes})])
         total = yield from sum_of(counted)
         yield from add_status(total, scope, self._supervisor.pools.pools)
         view = yield from self._view(scope, total)

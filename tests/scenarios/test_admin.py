@@ -135,13 +135,16 @@ def test_each_process_is_seen(stage: Stage, workers: int) -> None:
     with stage.daemon(LOOPBACK) as daemon:
         status = Admin(daemon).get("/api/v1/status")
         processes = status["processes"]
-        assert len(processes) == workers
+        assert len(processes) == (workers + 1 if workers > 1 else 1)
         for process in processes:
             assert os.path.exists(f"/proc/{process['pid']}")
             assert process["memory"] > 1 << 20
             assert 0 < process["descriptors"] < process["max_descriptors"]
         if workers > 1:
-            assert [process["worker"] for process in processes] == [0, 1]
+            assert [process.get("worker") for process in processes] == [0, 1, None]
+            assert ["supervisor" in process for process in processes] == [False, False, True]
+            assert processes[-1]["pid"] == daemon.process.pid
+            assert processes[-1]["worst_loop_lag"] < 20
 
 
 def test_a_backend_is_drained_and_comes_back(stage: Stage) -> None:
@@ -301,7 +304,7 @@ def test_after_a_rolling_restart_nothing_counted_is_lost(stage: Stage) -> None:
         for _ in range(8):
             ask(daemon.port)
         admin = Admin(daemon)
-        before = {process["pid"] for process in admin.get("/api/v1/status")["processes"]}
+        before = {it["pid"] for it in admin.get("/api/v1/status")["processes"] if "worker" in it}
         daemon.send(signal.SIGUSR2)
 
         def others() -> bool:

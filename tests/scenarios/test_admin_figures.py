@@ -167,22 +167,23 @@ def reload(daemon: Daemon, retries: int) -> None:
 
 def replace_workers(daemon: Daemon, admin: Admin) -> None:
     """Restart all workers, one after the other."""
-    before = {it["pid"] for it in admin.get("/api/v1/status")["processes"]}
+    before = set(pids(admin))
     daemon.send(signal.SIGUSR2)
     until(lambda: before.isdisjoint(pids(admin)), lambda: f"other workers\n{daemon.log}")
 
 
 def kill(admin: Admin, place: int) -> None:
     """Kill a worker, and wait for the next one."""
-    (pid,) = [it["pid"] for it in admin.get("/api/v1/status")["processes"] if it["worker"] == place]
+    (pid,) = [it["pid"] for it in admin.get("/api/v1/status")["processes"] if it.get("worker") == place]
     os.kill(pid, signal.SIGKILL)
     until(lambda: len(pids(admin)) == 2 and pid not in pids(admin), "the next worker")
 
 
 def pids(admin: Admin) -> list[int]:
+    """Give the processes of the workers."""
     status, answer = admin.ask("GET", "/api/v1/status")
     assert status in (200, 503), answer
-    return [it["pid"] for it in answer.get("processes", ())]
+    return [it["pid"] for it in answer.get("processes", ()) if "worker" in it]
 
 
 def test_they_agree_after_a_load_a_reload_and_a_rolling_restart(echo_stage: Stage) -> None:

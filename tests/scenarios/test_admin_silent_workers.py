@@ -38,7 +38,7 @@ def stage(tmp_path: Path, workers: int) -> Iterator[Stage]:
 @contextmanager
 def stopped(admin: Admin, place: int) -> Iterator[None]:
     """Have a worker stand still."""
-    (pid,) = [it["pid"] for it in admin.get("/api/v1/status")["processes"] if it["worker"] == place]
+    (pid,) = [it["pid"] for it in admin.get("/api/v1/status")["processes"] if it.get("worker") == place]
     os.kill(pid, signal.SIGSTOP)
     try:
         yield

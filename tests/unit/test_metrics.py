@@ -173,6 +173,9 @@ def test_the_processes_of_a_worker_are_one_series() -> None:
         }
         for worker, limit in ((0, 100), (1, 100), (0, 200))
     ]
+    supervisor = {**processes[0], "supervisor": True, "memory": 7}
+    del supervisor["worker"]
+    processes.append(supervisor)
     ended = [{"worker": 1, "counters": {"loop_lag.0.005": 10, "loop_lag_us": 1_000_000}}]
     view: Any = {"processes": processes, "ended_processes": ended, "frontends": [], "pools": []}
     found = read(view)
@@ -183,6 +186,8 @@ def test_the_processes_of_a_worker_are_one_series() -> None:
     lag = f"{process}_loop_lag_seconds"
     assert (found[f"{lag}_count", first], found[f"{lag}_count", second]) == (8, 14)
     assert (found[f"{lag}_sum", first], found[f"{lag}_sum", second]) == (12.0, 7.0)
+    third = (("worker", "supervisor"),)
+    assert (found[f"{process}_resident_memory_bytes", third], found[f"{lag}_count", third]) == (7, 4)
 
 
 def test_each_counter_has_its_metric() -> None:

@@ -34,7 +34,7 @@ SNAPSHOT = Snapshot(
         "version": "1.2",
         "started": 1000.0,
         "config": {"error": None},
-        "processes": [{**PROCESS, "worker": 0}, {**PROCESS, "worker": 1}],
+        "processes": [{**PROCESS, "worker": 0}, {**PROCESS, "worker": 1}, {**PROCESS, "supervisor": True}],
     },
     [
         {
@@ -64,7 +64,7 @@ SNAPSHOT = Snapshot(
     at=50.0,
 )
 
-PARTS = ["tcpbalance 1.2", "up 1 min 40 s", "2 workers", "80.0 MiB of memory", "60 descriptors", "at unix:a"]
+PARTS = ["tcpbalance 1.2", "up 1 min 40 s", "2 workers", "120 MiB of memory", "90 descriptors", "at unix:a"]
 
 
 def drawn(width: int | None, before: Snapshot | None = None, **options: Any) -> list[str]:
@@ -106,7 +106,7 @@ def test_requests_are_shown_where_a_frontend_has_any() -> None:
 
 def test_in_80_columns() -> None:
     assert drawn(80) == [
-        "tcpbalance 1.2, up 1 min 40 s, 2 workers, 80.0 MiB of memory, 60 descriptors,",
+        "tcpbalance 1.2, up 1 min 40 s, 2 workers, 120 MiB of memory, 90 descriptors,",
         "at unix:a",
         "",
         "FRONTEND  LISTENS ON   POOLS  OPEN  TOTAL        IN       OUT  REFUSED",
