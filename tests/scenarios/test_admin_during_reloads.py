@@ -13,7 +13,7 @@ from support.daemon import Daemon
 from support.visitors import Visitors
 from support.waiting import until
 
-RELOADS = 12
+RELOADS = 6
 POOLS, BACKENDS = 8, 40
 """So many that no answer is made in one turn of the reactor."""
 

@@ -141,7 +141,7 @@ def cut(framing: str, part: bytes) -> bytes:
 
 
 def end(sock: socket.socket, how: str) -> None:
-    """End a connection before its body is whole, or let its peer wait for more."""
+    """End a connection before its body is whole."""
     if how == "finish":
         # Of TLS, too: without close_notify.
         sock.shutdown(socket.SHUT_WR)
@@ -151,55 +151,90 @@ def end(sock: socket.socket, how: str) -> None:
         sock.sendall(b"zz\r\n")
 
 
-@pytest.mark.parametrize(
-    ("kind", "part"),
-    [("plain", SHORT), ("plain", LONG), ("tls", LONG)],
-    ids=["short", "long", "tls"],
-)
-@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
-@pytest.mark.parametrize(
-    ("framing", "how"),
-    [(framing, how) for framing in FRAMINGS for how in ("finish", "reset", "stall")]
-    + [("chunks", "bad chunk")],
-)
-def test_a_response(stage: Stage, framing: str, how: str, version: bytes, part: bytes, kind: str) -> None:
+KINDS = {"short": ("plain", SHORT), "long": ("plain", LONG), "tls": ("tls", LONG)}
+VERSIONS = [b"1.1", b"1.0"]
+REQUEST_FRAMINGS = [("length", b"1.1"), ("length", b"1.0"), ("chunks", b"1.1"), ("long chunk", b"1.1")]
+each_kind = pytest.mark.parametrize(("kind", "part"), KINDS.values(), ids=KINDS)
+
+
+@contextmanager
+def begun_response(
+    stage: Stage, framing: str, version: bytes, part: bytes, kind: str
+) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Give the client and the backend of a response of which a part has come."""
     with stage.client(kind) as client:
         client.sendall(b"GET / HTTP/%b\r\nHost: a\r\nConnection: close\r\n\r\n" % version)
         with stage.backend(kind) as backend:
             read_head(backend)
             backend.sendall(b"HTTP/1.1 200 OK\r\n" + cut(framing, part))
-            head = read_head(client)
-            assert head.startswith(b"HTTP/1.1 200 ")
-            end(backend, how)
-            size, in_order = read_up(client)
-            # Without TLS, the end of a connection is that of a body which ends with it.
-            assert in_order is (framing == "end" and how == "finish" and kind == "plain")
-            assert how in ("reset", "bad chunk") or size >= len(part)
+            assert read_head(client).startswith(b"HTTP/1.1 200 ")
+            yield client, backend
 
 
-@pytest.mark.parametrize(
-    ("kind", "part"),
-    [("plain", SHORT), ("plain", LONG), ("tls", LONG)],
-    ids=["short", "long", "tls"],
-)
-@pytest.mark.parametrize(
-    ("framing", "version", "how"),
-    [
-        (framing, version, how)
-        for framing, version in (
-            ("length", b"1.1"),
-            ("length", b"1.0"),
-            ("chunks", b"1.1"),
-            ("long chunk", b"1.1"),
-        )
-        for how in ("finish", "reset", "stall", *(["bad chunk"] if framing == "chunks" else []))
-    ],
-)
-def test_a_request(stage: Stage, framing: str, version: bytes, how: str, part: bytes, kind: str) -> None:
+@contextmanager
+def begun_request(
+    stage: Stage, framing: str, version: bytes, part: bytes, kind: str
+) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Give the client and the backend of a request of which a part has come."""
     with stage.client(kind) as client:
         client.sendall(b"POST / HTTP/%b\r\nHost: a\r\n" % version + cut(framing, part))
         with stage.backend(kind) as backend:
             read_head(backend)
-            end(client, how)
+            yield client, backend
+
+
+@each_kind
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("framing", "how"),
+    [(framing, how) for framing in FRAMINGS for how in ("finish", "reset")] + [("chunks", "bad chunk")],
+)
+def test_a_response(stage: Stage, framing: str, how: str, version: bytes, part: bytes, kind: str) -> None:
+    with begun_response(stage, framing, version, part, kind) as (client, backend):
+        end(backend, how)
+        size, in_order = read_up(client)
+        # Without TLS, the end of a connection is that of a body which ends with it.
+        assert in_order is (framing == "end" and how == "finish" and kind == "plain")
+        assert how in ("reset", "bad chunk") or size >= len(part)
+
+
+@each_kind
+def test_responses_that_stall(stage: Stage, part: bytes, kind: str) -> None:
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(begun_response(stage, framing, version, part, kind))[0]
+            for framing in FRAMINGS
+            for version in VERSIONS
+        ]
+        for client in clients:
+            size, in_order = read_up(client)
+            assert size >= len(part)
+            assert not in_order
+
+
+@each_kind
+@pytest.mark.parametrize(
+    ("framing", "version", "how"),
+    [
+        (framing, version, how)
+        for framing, version in REQUEST_FRAMINGS
+        for how in ("finish", "reset", *(["bad chunk"] if framing == "chunks" else []))
+    ],
+)
+def test_a_request(stage: Stage, framing: str, version: bytes, how: str, part: bytes, kind: str) -> None:
+    with begun_request(stage, framing, version, part, kind) as (client, backend):
+        end(client, how)
+        _, in_order = read_up(backend)
+        assert not in_order
+
+
+@each_kind
+def test_requests_that_stall(stage: Stage, part: bytes, kind: str) -> None:
+    with ExitStack() as stack:
+        backends = [
+            stack.enter_context(begun_request(stage, framing, version, part, kind))[1]
+            for framing, version in REQUEST_FRAMINGS
+        ]
+        for backend in backends:
             _, in_order = read_up(backend)
             assert not in_order

@@ -291,7 +291,7 @@ def test_it_keeps_up_with_200_backends_of_two_workers(stage: Stage, browser: Bro
             table = shown.page.get_by_role("table", name="Backends of pool many")
             expect(table.get_by_role("row")).to_have_count(201)
             took: list[float] = []
-            for number in range(20):
+            for number in range(8):
                 ask(daemon.ports["many"])
                 name = f"app-{number * 9:03}"
                 state = ("drain", "maintenance")[number % 2]
@@ -301,7 +301,7 @@ def test_it_keeps_up_with_200_backends_of_two_workers(stage: Stage, browser: Bro
                 word = "draining" if state == "drain" else state
                 expect(row).to_contain_text(word)
                 took.append(time.monotonic() - began)
-            # Two of them may have waited for what else the machine does.
-            assert sorted(took)[-3] <= SHOWN_WITHIN, took
+            # One of them may have waited for what else the machine does.
+            assert sorted(took)[-2] <= SHOWN_WITHIN, took
             tasks = shown.page.evaluate("longTasks")
             assert max(tasks, default=0) <= MAX_TASK, tasks
