@@ -58,6 +58,7 @@ class Handlers:
                 "access": "read_only" if request.reads_only else "full",
                 "config": self._controls.configured.shown(),
                 "processes": view["processes"],
+                "workers": view["workers"],
             },
         )
 

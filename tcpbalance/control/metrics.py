@@ -115,6 +115,7 @@ def metrics_of(view: View, about: Mapping[str, Any]) -> Iterator[Metric | None]:
     started = "When the program started, in seconds since the epoch."
     yield _gauge("tcpbalance_start_time_seconds", started, [("", about["started"])])
     yield from _processes(view)
+    yield from _workers(view)
     yield from _frontends(view)
     yield from _pools(view)
     yield from _backends(view)
@@ -152,6 +153,15 @@ def _processes(view: View) -> Iterator[Metric]:
     text = "How late the event loops of a worker, or the supervisor, come to what is due, 4 times a second."
     samples = partial(_cumulative, LOOP_LAG, late)
     yield Metric("tcpbalance_process_loop_lag_seconds", "histogram", text, samples)
+
+
+def _workers(view: View) -> Iterator[Metric]:
+    workers = view["workers"]
+    serving = "Workers that accept clients; 1 where there is one process."
+    yield _gauge("tcpbalance_workers_serving", serving, [("", workers["serving"])])
+    ended = [(label_text({"by": by}), number) for by, number in workers["ended"].items()]
+    text = "Workers that have ended without being asked to."
+    yield Metric("tcpbalance_workers_ended", "counter", text, partial(_values, ended))
 
 
 def _worker_of(process: Mapping[str, Any]) -> str:

@@ -160,6 +160,7 @@ DESCRIBED_PATHS: dict[str, Any] = {
                 frontends=array(ref("Frontend")),
                 pools=array(ref("Pool")),
                 processes=array(ref("Process")),
+                workers=ref("Workers"),
                 ended_processes={
                     **array(table(worker=COUNT, counters=COUNTERS)),
                     "description": "What processes of workers have counted of their own that have ended.",

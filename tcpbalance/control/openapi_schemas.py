@@ -277,6 +277,13 @@ SCHEMAS: dict[str, Schema] = {
         worst_loop_lag={**NUMBER, "description": "Seconds, within the last minute."},
         counters=COUNTERS,
     ),
+    "Workers": table(
+        serving={**COUNT, "description": "Those that accept clients; 1 where there is one process."},
+        ended={
+            **table(signal=COUNT, exit=COUNT, timeout=COUNT, error=COUNT),
+            "description": "Those that have ended without being asked to, by what.",
+        },
+    ),
     "ConfigState": table(
         revision={**COUNT, "description": "Grows with each change of the configuration in use."},
         path=TEXT,
@@ -289,6 +296,7 @@ SCHEMAS: dict[str, Schema] = {
         access={"enum": ["full", "read_only"], "description": "What the token of the request may do."},
         config=ref("ConfigState"),
         processes=array(ref("Process")),
+        workers=ref("Workers"),
     ),
     "Frontend": table(
         ("counters",),

@@ -39,7 +39,7 @@ from tcpbalance.control.sessions import (
 )
 from tcpbalance.control.sessions_query import SessionsQuery
 from tcpbalance.control.state_orders import StateOrders
-from tcpbalance.control.view import View, shown_backend, view_of
+from tcpbalance.control.view import View, shown_backend, shown_workers, view_of
 from tcpbalance.health.history import CheckResult
 from tcpbalance.overload.loop_lag import LoopLag
 from tcpbalance.pool.backend import AdminState, Backend
@@ -90,7 +90,8 @@ class ProcessControls:
         entries = yield from report_of(scope, balancer.factories, balancer.pools, balancer.registries)
         if scope.processes:
             entries.append(process_entry(self._lag))
-        view = yield from view_of(self.config, self._balancer.pools, dict(entries), scope, self._shown)
+        workers = shown_workers(serving=1)
+        view = yield from view_of(self.config, balancer.pools, dict(entries), scope, self._shown, workers)
         return view
 
     def sessions(self, query: SessionsQuery) -> Deferred[SessionsPage]:

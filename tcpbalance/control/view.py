@@ -3,7 +3,7 @@ all processes have counted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from tcpbalance.config.frontends import pools_of
@@ -25,15 +25,35 @@ from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 
 View: TypeAlias = dict[str, Any]
-"""``frontends`` and ``pools``, in the order of the configuration, ``processes``, and ``ended_processes`` of
-each worker, as far as they are asked for."""
+"""``frontends`` and ``pools``, in the order of the configuration, ``processes``, ``ended_processes`` of
+each worker, and ``workers``, as far as they are asked for."""
 
 ShowBackend = Callable[[Pool, Backend], dict[str, Any]]
 """Gives a backend of a pool as the API shows it, its counters aside."""
 
 
+ENDED_BY = ("signal", "exit", "timeout", "error")
+"""By what a worker may have ended that was not asked to: a signal that the supervisor has not sent; its own
+exit; the supervisor, because it did not answer or was not ready in time; an error that kept it from
+serving."""
+
+
+def shown_workers(serving: int, ended: Mapping[str, int] = {}) -> dict[str, Any]:
+    """Give the workers as the API shows them.
+
+    :param serving: how many accept clients.
+    :param ended: how many have ended unasked, by what.
+    """
+    return {"serving": serving, "ended": {by: ended.get(by, 0) for by in ENDED_BY}}
+
+
 def view_of(
-    config: Config, pools: Iterable[Pool], total: Report, scope: Scope, show: ShowBackend
+    config: Config,
+    pools: Iterable[Pool],
+    total: Report,
+    scope: Scope,
+    show: ShowBackend,
+    workers: Mapping[str, Any],
 ) -> Generator[None, None, View]:
     """Put together what is known, in pieces.
 
@@ -41,6 +61,7 @@ def view_of(
     :param total: see ``report.sum_of``.
     :param scope: what is asked for.
     :param show: see above.
+    :param workers: see `shown_workers`.
     """
     frontends: list[dict[str, Any]] = []
     for name in config.frontends:
@@ -60,6 +81,7 @@ def view_of(
     return {
         "processes": processes,
         "ended_processes": ended,
+        "workers": workers,
         "frontends": frontends,
         "pools": shown_pools,
     }

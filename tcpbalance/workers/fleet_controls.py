@@ -100,7 +100,9 @@ class FleetControls:
         return view
 
     def _view(self, scope: Scope, total: Report) -> Generator[None, None, View]:
-        return view_of(self.config, self._supervisor.pools.pools, total, scope, self._shown)
+        supervisor = self._supervisor
+        workers = supervisor.shown_workers()
+        return view_of(self.config, supervisor.pools.pools, total, scope, self._shown, workers)
 
     def sessions(self, query: SessionsQuery) -> Deferred[SessionsPage]:
         """See ``Controls``."""

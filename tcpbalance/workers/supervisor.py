@@ -6,6 +6,7 @@ the clients of a worker that has ended wait in the socket's queue for the one th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from random import Random
 from time import monotonic
@@ -19,6 +20,7 @@ from tcpbalance.build import Parts, PreparedConfig
 from tcpbalance.config.difference import Difference
 from tcpbalance.config.models import Config
 from tcpbalance.control.config_orders import ChangeConfig, Order
+from tcpbalance.control.view import shown_workers
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.event import OneTimeEvent, OnEvent
 from tcpbalance.orphans import OrphanReaper, adopt_orphans
@@ -123,6 +125,7 @@ class Supervisor(Service):
         self._orphans = OrphanReaper(reactor)
         self._serving: OneTimeEvent[bool] = OneTimeEvent()
         self._closes = False
+        self._ended_unasked: Counter[str] = Counter()
         self._ended: OneTimeEvent[None] = OneTimeEvent()
 
     # Starting
@@ -226,6 +229,8 @@ class Supervisor(Service):
                 state.has_ended(process)
             about = {"worker": process.place, "pid": process.ended_pid, "cause": process.why_ended}
             self._events.on_event("worker_ended", about)
+            if process.why_ended:
+                self._ended_unasked[process.ended_by] += 1
         self._places[process.place].has_ended(process)
 
     def _processes(self) -> list[WorkerProcess]:
@@ -257,6 +262,10 @@ class Supervisor(Service):
     def change_config(self, change: ChangeConfig, order: Order) -> Deferred[Difference]:
         """See ``CommonConfig``."""
         return self._config.change(change, order)
+
+    def shown_workers(self) -> dict[str, Any]:
+        """Say how many workers serve, and how many have ended unasked, as the API shows it."""
+        return shown_workers(sum(place.is_serving for place in self._places), self._ended_unasked)
 
     def serves(self, worker: ToWorker) -> bool:
         """Whether a process is one of those that accept clients now."""

@@ -96,6 +96,7 @@ class WorkerProcess:
     :ivar reported: how it has ended, or why it could not be forked, for the log; empty where that is there.
     :ivar name: stands before `reported` in the log.
     :ivar why_ended: why it has ended, or is about to, before it was asked; empty where that is not so.
+    :ivar ended_by: a word for that, one of ``control.view.ENDED_BY``.
     """
 
     _log = Logger()
@@ -120,7 +121,7 @@ class WorkerProcess:
         self._observer = observer
         self._imports = list(imports)
         self._pulse = Pulse(timeout)
-        self.why_ended = ""
+        self.why_ended = self.ended_by = ""
         self.reported = ""
         self.name = f"worker {place}:"
         self._is_killed = False
@@ -169,10 +170,10 @@ class WorkerProcess:
             self._observer.has_forked(self)
         except (OSError, MessageError) as error:
             reason = reason_of(error) if isinstance(error, OSError) else str(error)
-            self.kill(f"cannot be sent what it has to know: {reason}")
+            self.kill(f"cannot be sent what it has to know: {reason}", "error")
         except Exception as error:
             self._log.failure("worker {number}", number=self.place)
-            self.kill(f"cannot be sent what it has to know: {error!r}")
+            self.kill(f"cannot be sent what it has to know: {error!r}", "error")
 
     def _not_forked(self, failure: Failure) -> None:
         self.why_ended = self.reported = str(failure.value)
@@ -196,7 +197,7 @@ class WorkerProcess:
                 self.stage = Stage.DRAINING
                 self._observer.has_changed(self)
             case {"failed": str(error)}:
-                self.why_ended = error
+                self.why_ended, self.ended_by = error, "error"
                 self._observer.has_failed(self, error)
             case _:
                 self._observer.has_sent(self, message)
@@ -205,6 +206,7 @@ class WorkerProcess:
         if (not self.drains or status) and not self.why_ended:
             self.reported = describe_end(status)
             self.why_ended = f"it {self.reported}"
+            self.ended_by = "signal" if status < 0 else "exit"
         self.name = f"worker {self.place} (process {self.pid})"
         self.ended_pid = self.pid
         self._child = None
@@ -265,14 +267,15 @@ class WorkerProcess:
         else:
             self.send({"ping": True})
 
-    def kill(self, why: str) -> None:
+    def kill(self, why: str, by: str = "timeout") -> None:
         """End it now, and its sessions.
 
         :param why: for the log: what it does or does not do.
+        :param by: a word for that, see `ended_by`.
         """
         if self._child is not None and not self._is_killed:
             self._is_killed = True
-            self.why_ended = f"it {why}"
+            self.why_ended, self.ended_by = f"it {why}", by
             self._log.error(
                 "worker {number} (process {pid}) {why}: it is ended",
                 number=self.place,

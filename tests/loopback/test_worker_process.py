@@ -117,6 +117,40 @@ def test_it_is_greeted_once_it_is_there(scene: Scene) -> None:
     scene.end(pid)
 
 
+@pytest.mark.parametrize("by", ["signal", "timeout", "error"])
+def test_by_what_it_has_ended_is_known(scene: Scene, by: str) -> None:
+    if by == "error":
+        scene.greet = lambda process: process.send({"greeting": "x" * messages.MAX_MESSAGE})
+    pid = scene.fork()
+    if by == "timeout":
+        scene.process.kill("has not answered for 10 s")
+    scene.end(pid)
+    assert (scene.process.ended_by, bool(scene.process.why_ended)) == (by, True)
+
+
+def test_one_that_was_to_drain_has_ended_by_nothing_else(scene: Scene) -> None:
+    scene.process.start()
+    pid = os.fork()
+    if not pid:
+        os._exit(0)
+    scene.nursery.forked.callback(Forked(pid, os.pidfd_open(pid)))
+    scene.process.drain()
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    scene.end(pid)
+    assert (scene.process.ended_by, scene.process.why_ended) == ("", "")
+
+
+def test_one_that_exits_unasked_has_ended_by_that(scene: Scene) -> None:
+    scene.process.start()
+    pid = os.fork()
+    if not pid:
+        os._exit(3)
+    scene.nursery.forked.callback(Forked(pid, os.pidfd_open(pid)))
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    scene.end(pid)
+    assert (scene.process.ended_by, scene.process.why_ended) == ("exit", "it ended with status 3")
+
+
 def test_one_that_is_to_drain_before_it_is_there_is_not_greeted(scene: Scene) -> None:
     scene.process.drain()
     pid = scene.fork()

@@ -145,6 +145,8 @@ def test_each_process_is_seen(stage: Stage, workers: int) -> None:
             assert ["supervisor" in process for process in processes] == [False, False, True]
             assert processes[-1]["pid"] == daemon.process.pid
             assert processes[-1]["worst_loop_lag"] < 20
+        assert status["workers"]["serving"] == workers
+        assert not any(status["workers"]["ended"].values())
 
 
 def test_a_backend_is_drained_and_comes_back(stage: Stage) -> None:

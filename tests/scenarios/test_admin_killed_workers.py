@@ -143,6 +143,28 @@ def test_what_only_that_worker_knows_is_to_be_asked_again(stage: Stage) -> None:
         until(lambda: admin.ask("GET", path)[1].get("outcome") == "connects", "the next worker")
 
 
+def test_those_that_serve_and_that_have_ended_are_counted(stage: Stage) -> None:
+    text = stage.config().replace("[admin]", 'worker_timeout = "1s"\n[admin]', 1)
+    with Daemon(text, stage.folder) as daemon:
+        admin = Admin(daemon)
+
+        def workers() -> Any:
+            status, answer = admin.ask("GET", "/api/v1/status")
+            return answer.get("workers") if status == 200 else status
+
+        none = {"signal": 0, "exit": 0, "timeout": 0, "error": 0}
+        assert workers() == {"serving": 2, "ended": none}
+        os.kill(pid_of(admin, 1), signal.SIGKILL)
+        wanted = {"serving": 2, "ended": {**none, "signal": 1}}
+        until(lambda: workers() == wanted, lambda: f"{wanted}, not {workers()}")
+        os.kill(pid_of(admin, 0), signal.SIGSTOP)
+        then = {"serving": 2, "ended": {**none, "signal": 1, "timeout": 1}}
+        until(lambda: workers() == then, lambda: f"{then}, not {workers()}")
+        found = metrics(admin)
+        assert found['tcpbalance_workers_ended_total{by="signal"}'] == 1
+        assert found['tcpbalance_workers_ended_total{by="timeout"}'] == 1
+
+
 def metrics(admin: Admin) -> dict[str, float]:
     connection = admin.connection()
     connection.request("GET", "/metrics")

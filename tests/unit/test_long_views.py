@@ -19,7 +19,7 @@ from tcpbalance.control.in_pieces import at_once
 from tcpbalance.control.json_pieces import BYTES_A_PIECE, json_pieces
 from tcpbalance.control.metrics import metrics_of
 from tcpbalance.control.report import EVERYTHING, Entry, report_of, sum_of
-from tcpbalance.control.view import View, shown_backend, view_of
+from tcpbalance.control.view import View, shown_backend, shown_workers, view_of
 from tcpbalance.workers.questions import write_answer
 
 BACKENDS = 2000
@@ -42,7 +42,7 @@ def entries(pool: Pool) -> list[Entry]:
 
 @pytest.fixture(scope="module")
 def view(pool: Pool, entries: list[Entry]) -> View:
-    return at_once(view_of(CONFIG, [pool], dict(entries), EVERYTHING, shown))
+    return at_once(view_of(CONFIG, [pool], dict(entries), EVERYTHING, shown, shown_workers(1)))
 
 
 def shown(_: Pool, backend: Backend) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def count(pieces: Generator[None, None, Any]) -> int:
 def test_each_backend_is_a_piece_of_each_step(pool: Pool, entries: list[Entry]) -> None:
     assert count(report_of(EVERYTHING, {}, [pool], [])) >= BACKENDS
     assert count(sum_of([entries, entries])) >= 2 * BACKENDS
-    assert count(view_of(CONFIG, [pool], dict(entries), EVERYTHING, shown)) >= BACKENDS
+    assert count(view_of(CONFIG, [pool], dict(entries), EVERYTHING, shown, shown_workers(1))) >= BACKENDS
     assert count(write_answer(entries)) >= BACKENDS
 
 

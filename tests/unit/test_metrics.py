@@ -17,7 +17,7 @@ from tcpbalance.control.exposition import expose
 from tcpbalance.control.in_pieces import at_once
 from tcpbalance.control.metrics import metrics_of
 from tcpbalance.control.report import EVERYTHING, process_entry, report_of
-from tcpbalance.control.view import shown_backend, view_of
+from tcpbalance.control.view import shown_backend, shown_workers, view_of
 from tcpbalance.overload.loop_lag import SAMPLED_EVERY, LoopLag
 from tcpbalance.pool.backend import AdminState
 from tcpbalance.proxy.reasons import EndReason
@@ -26,6 +26,7 @@ from tcpbalance.stats import BackendStats, FrontendStats, PoolStats, count_cause
 ABOUT = {"version": "1.2", "started": 1e9}
 CLIENT_CLOSED, CLOSED_BY_CLIENT = ("reason", "client_closed"), ("closed_by", "client")
 ANSWERED, CLOSED_BY_BACKEND = ("reason", "answered"), ("closed_by", "backend")
+WORKERS: Any = {"workers": shown_workers(1)}
 NAME = re.compile(r"tcpbalance_[a-z]+(_[a-z]+)*")
 
 
@@ -65,7 +66,14 @@ def samples(mode: str = "tcp") -> dict[tuple[str, tuple[tuple[str, str], ...]], 
         *at_once(report_of(EVERYTHING, {"front": factory}, [pool], [factory.registry])),
     ]
     view = at_once(
-        view_of(config, [pool], dict(entries), EVERYTHING, lambda _, it: shown_backend(it, None, None))
+        view_of(
+            config,
+            [pool],
+            dict(entries),
+            EVERYTHING,
+            lambda _, it: shown_backend(it, None, None),
+            shown_workers(1),
+        )
     )
     view["frontends"][0]["mode"] = mode
     return read(view)
@@ -118,7 +126,7 @@ def test_each_reason_goes_with_who_closed() -> None:
         f"{key}.{reason.word}": 1 for key in ("ended", "requests_ended", "mirrored") for reason in EndReason
     }
     frontend = {"name": "front", "mode": "http", "pools": [], "counters": counters}
-    view: Any = {"processes": [], "ended_processes": [], "frontends": [frontend], "pools": []}
+    view: Any = {"processes": [], "ended_processes": [], **WORKERS, "frontends": [frontend], "pools": []}
     closers = {reason.word: reason.closer for reason in EndReason}
     assert {*closers.values()} == {"client", "backend", "balancer"}
     found = [(name, dict(labels)) for name, labels in read(view)]
@@ -153,7 +161,7 @@ def test_the_size_of_affinity_is_shown_where_there_is_any() -> None:
         {"name": name, "backends": [], "affinity": size, "counters": {"affinity_hits": 7}}
         for name, size in (("web", 3), ("new", 0), ("mail", None))
     ]
-    view: Any = {"processes": [], "ended_processes": [], "frontends": [], "pools": pools}
+    view: Any = {"processes": [], "ended_processes": [], **WORKERS, "frontends": [], "pools": pools}
     found = read(view)
     entries = {key[1]: value for key, value in found.items() if key[0] == "tcpbalance_pool_affinity_entries"}
     assert entries == {(("pool", "web"),): 3, (("pool", "new"),): 0}
@@ -177,7 +185,7 @@ def test_the_processes_of_a_worker_are_one_series() -> None:
     del supervisor["worker"]
     processes.append(supervisor)
     ended = [{"worker": 1, "counters": {"loop_lag.0.005": 10, "loop_lag_us": 1_000_000}}]
-    view: Any = {"processes": processes, "ended_processes": ended, "frontends": [], "pools": []}
+    view: Any = {"processes": processes, "ended_processes": ended, **WORKERS, "frontends": [], "pools": []}
     found = read(view)
     first, second = (("worker", "0"),), (("worker", "1"),)
     process = "tcpbalance_process"
@@ -190,11 +198,20 @@ def test_the_processes_of_a_worker_are_one_series() -> None:
     assert (found[f"{process}_resident_memory_bytes", third], found[f"{lag}_count", third]) == (7, 4)
 
 
-def test_each_counter_has_its_metric() -> None:
+def test_workers_that_serve_and_that_have_ended_are_counted() -> None:
     view: Any = {"processes": [], "ended_processes": [], "frontends": [], "pools": []}
+    found = read({**view, "workers": shown_workers(3, {"signal": 2})})
+    assert found["tcpbalance_workers_serving", ()] == 3
+    ended = "tcpbalance_workers_ended_total"
+    by = {dict(labels)["by"]: value for (name, labels), value in found.items() if name == ended}
+    assert by == {"signal": 2, "exit": 0, "timeout": 0, "error": 0}
+
+
+def test_each_counter_has_its_metric() -> None:
+    view: Any = {"processes": [], "ended_processes": [], **WORKERS, "frontends": [], "pools": []}
     metrics = [metric for metric in metrics_of(view, ABOUT) if metric is not None]
-    of_processes = "tcpbalance_process_"
-    counters = [it for it in metrics if it.kind != "gauge" and not it.name.startswith(of_processes)]
+    of_others = ("tcpbalance_process_", "tcpbalance_workers_")
+    counters = [it for it in metrics if it.kind != "gauge" and not it.name.startswith(of_others)]
     assert len(counters) == sum(len(attrs.fields(kind)) for kind in (FrontendStats, PoolStats, BackendStats))
     assert len({metric.name for metric in metrics}) == len(metrics)
     for metric in metrics:
