@@ -75,7 +75,9 @@ def test_elements_are_bounded() -> None:
         (b"198.51.100.9, 192.0.2.1", b"https, http", b"x, a", b"1, 2", (b"http", b"a", 2)),
         (b"192.0.2.1, 10.0.0.2", b"a, b, https", b"a b", b"0", (b"https", b"", 80)),
         (b"", b"https", b"", b"", (b"https", b"", 80)),
-        (b"192.0.2.1", b"gopher", b"", b"99999", (b"http", b"", 99999)),
+        (b"192.0.2.1", b"gopher", b"", b"65535", (b"http", b"", 65535)),
+        (b"192.0.2.1", b"http", b"", b"65536", (b"http", b"", 80)),
+        (b"192.0.2.1", b"http", b"", b"99999", (b"http", b"", 80)),
     ],
 )
 def test_the_rest_of_the_family(

@@ -111,7 +111,7 @@ def _behind(
     scheme = scheme.lower()
     return ForwardedClient(
         scheme if scheme in _SCHEMES else peer.scheme,
-        int(port) if _is_port(port) else peer.port,
+        int(port) if _is_port(port) and int(port) <= 65535 else peer.port,
         tuple(reversed(hops)),
         host if _is_host(host) else b"",
         trusted=True,
