@@ -244,6 +244,8 @@ BAD_RESPONSES = [
     b"HTTP/1.1 200 OK\nA: b\n\n",
     b"HTTP/1.1 200 OK\r\nA: " + b"b" * 70_000,
     b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+    b"HTTP/1.1 600 OK\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 999 Request Denied\r\nSet-Cookie: a=b\r\n\r\n",
     CHUNKED_ANSWER + b"zz\r\n",
     b"HTTP/1.1 103 Early Hints\r\n\r\n" * 65,
 ]

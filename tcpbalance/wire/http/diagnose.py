@@ -121,7 +121,7 @@ _RESPONSE_STATES = {
     **_literal(b"HTTP/1.", _VERSION, "version", "minor"),
     "minor": _state(_VERSION, after_version=b"[01]"),
     "after_version": _state("one space stands before the status", status0=b" "),
-    "status0": _state("the status is a number from 100 to 999", status1=b"[1-9]"),
+    "status0": _state("the status is a number from 100 to 599", status1=b"[1-5]"),
     "status1": _state("the status is a number of three digits", status2=b"[0-9]"),
     "status2": _state("the status is a number of three digits", after_status=b"[0-9]"),
     # Some servers leave the space out when no reason follows.

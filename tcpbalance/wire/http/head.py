@@ -35,7 +35,7 @@ match_request = re.compile(
 _match_head_method = re.compile(rb"(?:\r\n)?+HEAD ").match
 
 match_response = re.compile(
-    rb"HTTP/(1\.[01]) ([1-9][0-9][0-9])(?: (" + FIELD_BYTE + rb"*+))?+" + _LINES
+    rb"HTTP/(1\.[01]) ([1-5][0-9][0-9])(?: (" + FIELD_BYTE + rb"*+))?+" + _LINES
 ).match
 
 _find_fields = re.compile(rb"\n([^:\r]++):[ \t]*+([^\r]*+)").findall

@@ -47,7 +47,7 @@ _match_usual_request = re.compile(
 ).match
 
 _match_usual_response = re.compile(
-    rb"HTTP/1\.1 ((?!204|304)[2-9][0-9][0-9]) (%(field)b*+)"
+    rb"HTTP/1\.1 ((?!204|304)[2-5][0-9][0-9]) (%(field)b*+)"
     rb"((\r\n%(others)b)[Cc]ontent-[Ll]ength: (0|[1-9][0-9]{0,8})\r\n(%(others)b)"
     rb"(?:[Cc]onnection: ([Kk]eep-[Aa]live)\r\n(?:Keep-Alive: ([!-~]++)\r\n)?+(%(others)b))?+)\r\n"
     % {b"field": FIELD_BYTE, b"others": _OTHERS_OF_RESPONSES}
