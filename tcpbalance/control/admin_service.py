@@ -81,7 +81,10 @@ class AdminService(Service):
         :raises ListenError: it cannot be had.
         """
         if self._listener is None and not self._has_predecessor:
-            self._listener = self._bind()
+            try:
+                self._listener = self._bind()
+            except ListenError as error:
+                raise ListenError(f"admin: {error}") from error
 
     def _bind(self) -> Listener:
         sock = bind(self._config.listen, SocketOptions.of(SocketConfig()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,3 +85,14 @@ def test_streams_end_when_the_tokens_change(tmp_path: Path) -> None:
     token.write_text("fedcba9876543210")
     service._tokens.prepare()()
     assert stream.ended
+
+
+def test_an_address_that_cannot_be_had_is_said_to_be_the_admin_sides() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        config = AdminConfig(listen=f"127.0.0.1:{port}")
+        service = AdminService(Clock(), config, ApiRoutes([]), at_once)
+        with pytest.raises(
+            ListenError, match=rf"^admin: cannot listen on 127\.0\.0\.1:{port}: address already"
+        ):
+            service.prepare()
