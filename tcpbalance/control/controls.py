@@ -146,6 +146,13 @@ class Controls(Protocol):
         """
         ...
 
+    def check_names(self, frontend: str | None, pool: str | None, backend: str | None) -> None:
+        """See whether there is what names say; None for any.
+
+        :raises ApiError: there is no such frontend or pool, or the pool, or none, has such a backend.
+        """
+        ...
+
     def check_pool(self, pool: str) -> None:
         """See whether there is a pool.
 

@@ -130,6 +130,7 @@ class ProcessControls:
         """See ``Controls``."""
         # All at once: a reload may remove a frontend before its turn comes.
         admissions = self._balancer.admissions
+        frontends_meant(admissions, query.frontend)
         found = ((name, key, left) for name, its in admissions.items() for key, left in its.bans())
         return in_pieces(self._reactor, list_bans(found, query, time()))
 
@@ -180,6 +181,11 @@ class ProcessControls:
     def limit_drain(self, pool: str, backend: str, seconds: float) -> None:
         """See ``Controls``."""
         self._balancer.limit_drain(*find_backend(self._balancer.pools, pool, backend), seconds)
+
+    def check_names(self, frontend: str | None, pool: str | None, backend: str | None) -> None:
+        """See ``Controls``."""
+        frontends_meant(self.config.frontends, frontend)
+        check_names(self._balancer.pools, pool, backend)
 
     def check_pool(self, pool: str) -> None:
         """See ``Controls``."""

@@ -13,7 +13,7 @@ from tcpbalance.control.controls import Controls
 from tcpbalance.control.long_answers import LongAnswers
 from tcpbalance.control.routes import ApiRoute
 from tcpbalance.control.session_id import SessionId
-from tcpbalance.control.sessions import no_such_session
+from tcpbalance.control.sessions import SessionsPage, no_such_session
 from tcpbalance.control.sessions_query import read_sessions_query
 
 
@@ -38,7 +38,16 @@ class SessionHandlers:
 
     def _sessions(self, request: ApiRequest) -> Deferred[ApiAnswer]:
         query = read_sessions_query(request.query)
-        return self._long_answers.answer(lambda: self._controls.sessions(query), lambda page: page.body())
+
+        def check(page: SessionsPage) -> SessionsPage:
+            # Sessions go on without a frontend, pool or backend that was removed: what they name is right.
+            if not page.lines and query.after is None:
+                self._controls.check_names(query.frontend, query.pool, query.backend)
+            return page
+
+        return self._long_answers.answer(
+            lambda: self._controls.sessions(query).addCallback(check), lambda page: page.body()
+        )
 
     def _session(self, request: ApiRequest) -> Deferred[ApiAnswer]:
         return self._controls.session(_id(request)).addCallback(ApiAnswer.of)

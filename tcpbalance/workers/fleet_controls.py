@@ -137,6 +137,7 @@ class FleetControls:
 
     def bans(self, query: BansQuery) -> Deferred[dict[str, Any]]:
         """See ``Controls``."""
+        frontends_meant(self.config.frontends, query.frontend)
         return in_pieces(self._reactor, list_bans(self._supervisor.bans.bans(), query, time()))
 
     def ban(self, frontend: str | None, banned: bytes, seconds: float, *, replace: bool) -> Sequence[Ban]:
@@ -199,6 +200,11 @@ class FleetControls:
     def limit_drain(self, pool: str, backend: str, seconds: float) -> None:
         """See ``Controls``."""
         self._supervisor.limit_drain(*find_backend(self._supervisor.pools.pools, pool, backend), seconds)
+
+    def check_names(self, frontend: str | None, pool: str | None, backend: str | None) -> None:
+        """See ``Controls``."""
+        frontends_meant(self.config.frontends, frontend)
+        check_names(self._supervisor.pools.pools, pool, backend)
 
     def check_pool(self, pool: str) -> None:
         """See ``Controls``."""

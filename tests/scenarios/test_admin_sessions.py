@@ -13,6 +13,7 @@ import pytest
 
 from support.admin import Admin, Stage
 from support.clients import connect, read_all
+from support.command import command
 from support.daemon import Daemon
 from support.peers import holds, peer
 from support.waiting import until
@@ -66,7 +67,7 @@ def test_a_name_that_is_too_long_for_workers_is_refused_and_they_go_on(stage: St
                 b"GET %b?pool=%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % (SESSIONS.encode(), LONG_NAME)
             )
             status = sock.makefile("rb").readline().split()[1]
-        assert status == (b"200" if workers == 1 else b"400")
+        assert status == (b"404" if workers == 1 else b"400")
         assert [session["id"] for session in all_relay(admin, 1)] == [session["id"] for session in before]
 
 
@@ -137,3 +138,39 @@ def test_what_makes_no_sense_is_refused_with_the_reason(stage: Stage) -> None:
             assert (status, message in answer["error"]["message"]) == (400, True), answer
         for session in ("x", "0.1.2", "9.1.2"):
             assert admin.ask("GET", f"{SESSIONS}/{session}")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("command_line", "path", "kind"),
+    [
+        ("sessions --frontend nope", "sessions?frontend=nope", "frontend"),
+        ("sessions --pool nope", "sessions?pool=nope", "pool"),
+        ("sessions --backend nope", "sessions?backend=nope", "backend"),
+        ("bans --frontend nope", "bans?frontend=nope", "frontend"),
+    ],
+)
+def test_a_name_of_what_there_is_not_is_an_error(
+    stage: Stage, command_line: str, path: str, kind: str
+) -> None:
+    with stage.daemon() as daemon:
+        admin = Admin(daemon)
+        status, content = admin.ask("GET", f"/api/v1/{path}")
+        assert (status, content["error"]["code"]) == (404, f"no_such_{kind}")
+        message = content["error"]["message"]
+        assert message.startswith(f'no {kind} is named "nope", ')
+        said = command(*command_line.split(), "--admin", f"http://127.0.0.1:{admin.port}")
+        assert (said.returncode, said.stdout) == (1, "")
+        assert message in said.stderr
+
+
+def test_sessions_of_what_a_reload_has_removed_are_found_by_its_name(stage: Stage) -> None:
+    with stage.daemon() as daemon, clients(daemon, 2):
+        admin = Admin(daemon)
+        all_relay(admin, 2)
+        removed = admin.ask("DELETE", "/api/v1/pools/web/backends/a", headers=JSON_TYPE)
+        assert removed[0] == 200
+        (session,) = listed(admin, "&backend=a")
+        assert session["backend"] == "a"
+
+
+JSON_TYPE = {"Content-Type": "application/json"}
