@@ -10,6 +10,7 @@ import attrs
 from attrs import frozen
 
 from tcpbalance.config.addresses import MAX_PORT, NOT_AN_ENDPOINT, Address
+from tcpbalance.config.bounds import MAX_NAME_LENGTH
 from tcpbalance.config.errors import InvalidValue
 from tcpbalance.config.messages import choices, value_text
 from tcpbalance.errors import SettingError
@@ -178,9 +179,11 @@ def name(_: object, key: attrs.Attribute[Any], value: str) -> None:
 
 def mistake_in_name(value: object) -> str | None:
     """Say why a name could not be read in a log, None where it could."""
-    if isinstance(value, str) and value.isprintable() and value.strip():
-        return None
-    return f"must be a name of printable characters, got {value_text(value)}"
+    if not (isinstance(value, str) and value.isprintable() and value.strip()):
+        return f"must be a name of printable characters, got {value_text(value)}"
+    if len(value) > MAX_NAME_LENGTH:
+        return f"must be a name of at most {MAX_NAME_LENGTH} characters, got {len(value)}"
+    return None
 
 
 def refuse_name(thing: str, name: object) -> None:

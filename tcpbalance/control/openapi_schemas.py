@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+from tcpbalance.config.bounds import MAX_NAME_LENGTH
+
 JSON = "application/json"
 """The type of what the admin API takes and gives."""
 
@@ -313,7 +315,7 @@ SCHEMAS: dict[str, Schema] = {
     "NewBackend": body(
         ("name", "weight", "max_connections", "backup", "server_name", "state"),
         address={**TEXT, "description": "Such as 10.0.0.11:80 or unix:/run/app.sock."},
-        name=TEXT,
+        name={**TEXT, "maxLength": MAX_NAME_LENGTH},
         weight=WEIGHT,
         max_connections={"type": ["integer", "null"], "minimum": 1},
         backup=TRUTH,

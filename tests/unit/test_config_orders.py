@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from support.configs import load_text
 from support.configurations import configs
+from tcpbalance.config.bounds import MAX_NAME_LENGTH
 from tcpbalance.config.difference import difference
 from tcpbalance.config.draft import Mistakes
 from tcpbalance.config.errors import BrokenRules, InvalidValue
@@ -91,3 +92,18 @@ def test_any_weight_of_any_backend_can_be_changed_and_put_back(
     (change,) = difference(config, after).changed
     assert (change.path, change.new) == (("pools", name, "backends", backend.name, "weight"), weight)
     assert with_weight(name, backend.name, backend.weight)(after) == config
+
+
+@pytest.mark.parametrize("length", [MAX_NAME_LENGTH, MAX_NAME_LENGTH + 1, 3000])
+def test_a_backend_has_a_name_of_bounded_length(tmp_path: Path, length: int) -> None:
+    content = {"address": "10.0.0.13:80", "name": "x" * length}
+    if length <= MAX_NAME_LENGTH:
+        assert read_backend(content, tmp_path).name == "x" * length
+    else:
+        with pytest.raises(Mistakes, match=f"name of at most 300 characters, got {length}"):
+            read_backend(content, tmp_path)
+
+
+def test_the_longest_host_name_and_port_are_a_name(tmp_path: Path) -> None:
+    address = f"{'.'.join(['x' * 63] * 3)}.{'x' * 61}:65535"
+    assert read_backend({"address": address}, tmp_path).name == address
