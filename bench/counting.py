@@ -12,7 +12,7 @@ from collections.abc import Callable
 from statistics import median
 
 from tcpbalance.proxy.reasons import EndReason
-from tcpbalance.stats import BackendStats, FrontendStats
+from tcpbalance.stats import BackendStats, FrontendStats, PoolStats
 
 CONNECTIONS = 20_000
 """In each loop."""
@@ -23,13 +23,18 @@ ROUNDS = 25
 _SECONDS = 0.003
 """Of the durations that are counted."""
 
-Count = Callable[[FrontendStats, BackendStats, EndReason, int, float], None]
+Count = Callable[[FrontendStats, PoolStats, BackendStats, EndReason, int, float], None]
 
 
 def count_connection(
-    stats: FrontendStats, upstream: BackendStats, reason: EndReason, size: int, seconds: float
+    stats: FrontendStats,
+    pool: PoolStats,
+    upstream: BackendStats,
+    reason: EndReason,
+    size: int,
+    seconds: float,
 ) -> None:
-    """Count one connection, as the native data path does.
+    """Count one connection of a client that affinity knows, as the native data path does.
 
     :param size: bytes each way.
     :param seconds: what connecting took, and the session.
@@ -38,6 +43,7 @@ def count_connection(
     upstream.connect_attempts += 1  # BareSession
     upstream.connections_total += 1  # Slot.connected
     upstream.connect_time.note(seconds)
+    pool.affinity_hits += 1  # Affinity.opened
     stats.ended[reason] += 1  # SessionRegistry.remove
     stats.bytes_in += size
     stats.bytes_out += size
@@ -48,18 +54,24 @@ def count_connection(
 
 
 def count_nothing(
-    stats: FrontendStats, upstream: BackendStats, reason: EndReason, size: int, seconds: float
+    stats: FrontendStats,
+    pool: PoolStats,
+    upstream: BackendStats,
+    reason: EndReason,
+    size: int,
+    seconds: float,
 ) -> None:
     """Do what the other one does besides."""
 
 
 def duration(count: Count, connections: int) -> float:
     """Give the nanoseconds of processor time that a loop takes for each connection."""
-    stats, upstream, reason = FrontendStats(), BackendStats(), EndReason.BACKEND_CLOSED
+    stats, pool, upstream = FrontendStats(), PoolStats(), BackendStats()
+    reason = EndReason.BACKEND_CLOSED
     now = time.thread_time_ns
     began = now()
     for size in range(connections):
-        count(stats, upstream, reason, size, _SECONDS)
+        count(stats, pool, upstream, reason, size, _SECONDS)
     return (now() - began) / connections
 
 

@@ -172,6 +172,7 @@ class Stage:
     :param queue: of the pool.
     :param frontend: further arguments of the frontend.
     :ivar stats: the counters of the frontend.
+    :ivar pool: the pool, whose affinity knows the client from the second connection on.
     :ivar backend: the backend.
     """
 
@@ -182,7 +183,7 @@ class Stage:
         self._kernel = kernel = MemoryKernel(native=native)
         seconds = kernel.clock.seconds
         self.backend = Backend("10.0.0.1:80", max_connections=100 if queue else None)
-        pool = Pool(
+        self.pool = pool = Pool(
             "pool",
             [self.backend],
             clock=seconds,
