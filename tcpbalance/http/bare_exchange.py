@@ -3,9 +3,22 @@ comes at once with all of its body.
 
 For these, nothing is made but the two heads, and each of them is read and written in one go. What is decided
 is the same as for all others, and written down in ``exchange`` and ``response``: whatever goes beyond the
-usual goes on there. Responses to other requests, such as a POST that has come whole, are passed on in the
-same way where nothing else is to be done for them. ``tests/http/test_bare_exchanges.py`` holds both to the
-same bytes, records and counters.
+usual goes on there. ``tests/http/test_bare_exchanges.py`` holds both to the same bytes, records and counters.
+
+1. ``begin``: a request is usual whose head is a ``UsualRequestHead`` with nothing behind it, on a plain
+   route, where no limits of requests, client certificate, cookie or trusted proxy are to be looked at.
+   Framing, upload, Expect and a path to be normalized are skipped: it has none. ``is_bare`` says so from
+   here on.
+2. ``_is_repeatable``: a usual request is a GET without a body.
+3. ``_send``: its head is written in one go to a connection that waited, where no prefix is stripped, Host
+   stays and no bandwidth is limited. Without a dialler, there is no PROXY header and nothing to be
+   replayed.
+4. ``_begin_response``: a response is usual whose head is a ``UsualResponseHead`` and has come with exactly
+   its body, if the client's connection stays open. No ``Response`` is made: nothing is to come, and no 1xx
+   has. It may also be that to another request which is whole by then; see ``_may_answer_bare``.
+5. ``_end``: slot and connection of a usual request are given back; there is nothing else. A connection that
+   is stopped or limited has to be read on, which is left to ``finish``.
+6. ``record``: it is made in one go where no dialler, preread or forwarded address adds to it.
 """
 
 from __future__ import annotations
@@ -120,8 +133,11 @@ class BareExchange(Exchange):
             or (self.dialler is not None and self.names_client)
             or not session.may_keep(self.context)
         ):
-            self.response = Response(self, connection)
-            self.response.feed(data, head)
+            response = self.response = Response(self, connection)
+            if head is None:
+                response.begin_unread(data)
+            else:
+                response.feed(data, head)
             return
         self.status = head.status
         self.response_size = length

@@ -119,7 +119,7 @@ class Response(CarriableBody):
     def feed(self, data: bytes, head: ResponseHead | None = None) -> None:
         """Take bytes that the backend has sent.
 
-        :param head: what was read of them already; None where that was nothing.
+        :param head: what was read of them already; None where they are to be read.
         """
         request = self._request
         self.active = request.context.wheel.now
@@ -134,6 +134,10 @@ class Response(CarriableBody):
             request.happened(BAD_RESPONSE, EndReason.BAD_RESPONSE, str(error))
 
     # Heads
+
+    def begin_unread(self, data: bytes) -> None:
+        """Keep the beginning of the first head, which the connection's reader has seen already."""
+        self._unread = data
 
     def _read_heads(self, data: bytes, head: ResponseHead | None) -> None:
         """Read 1xx responses, and the head of the final one."""

@@ -40,6 +40,8 @@ from tcpbalance.pool.policies.peak_ewma import PeakEwmaPolicy
 from tcpbalance.pool.weighted_pools import WeightedPools
 from tcpbalance.proxy import context as context_module
 from tcpbalance.proxy.preread_settings import PrereadSettings
+from tcpbalance.wire.http.head import ResponseHead
+from tcpbalance.wire.http.head_reader import ResponseReader
 from tcpbalance.wire.http.rewrite import FieldEdits
 
 HEADER = b"PROXY TCP4 203.0.113.9 192.0.2.1 51111 443\r\n"
@@ -423,3 +425,17 @@ def test_a_bare_exchange_is_like_any_other(
 def test_the_usual_request_makes_no_response(kind: type[HttpScene]) -> None:
     with patch("tcpbalance.http.bare_exchange.Response", side_effect=AssertionError):
         play(kind, BareExchange, {}, [USUAL, USUAL])
+
+
+@pytest.mark.parametrize("kind", HTTP_SCENES)
+def test_a_head_that_comes_in_pieces_is_looked_at_once_a_piece(kind: type[HttpScene]) -> None:
+    read, seen = ResponseReader.read, []
+
+    def looked(reader: ResponseReader, data: bytes) -> ResponseHead | None:
+        seen.append(data)
+        return read(reader, data)
+
+    with patch.object(ResponseReader, "read", looked):
+        play(kind, BareExchange, {}, [(USUAL[0], (HELLO, 3), False, 0.0)])
+    size = -(-len(HELLO) // 3)
+    assert seen == [HELLO[:size], HELLO[: 2 * size], HELLO]
