@@ -16,6 +16,7 @@ from tcpbalance.admission.token_files import mistakes_in_token_files
 from tcpbalance.admission.users_file import mistakes_in_users_file
 from tcpbalance.config.admin import AdminConfig
 from tcpbalance.config.admission import AccessConfig
+from tcpbalance.config.bypasses import bypasses
 from tcpbalance.config.connect import ConnectConfig
 from tcpbalance.config.errors import KeyPath, Mistake, Problem, Severity
 from tcpbalance.config.frontends import FrontendConfig
@@ -65,11 +66,20 @@ def read_config(
         probes=probes(),
         examine=_examine if thorough else _examine_for_start,
         examine_draft=loops_by_address,
-        examine_all=_examine_names if thorough else lambda config: (),
+        examine_all=_examine_thoroughly if thorough else _examine_all,
         report=report,
         rest=rest,
         known=known,
     )
+
+
+def _examine_all(config: Config) -> Iterator[Mistake]:
+    return bypasses(config.frontends)
+
+
+def _examine_thoroughly(config: Config) -> Iterator[Mistake]:
+    yield from _examine_all(config)
+    yield from _examine_names(config)
 
 
 def _examine_names(config: Config) -> Iterator[Mistake]:
