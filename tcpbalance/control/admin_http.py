@@ -67,6 +67,9 @@ CheckMethod = Callable[[str, str], object]
 CheckHead = Callable[[ApiRequest], object]
 """Raises ApiError where a request may not be served, by its head alone."""
 
+OnRefused = Callable[[str, str, str, ApiError], object]
+"""Called with the address of a client, method and path of its request, and why that is refused."""
+
 Serve = Callable[[ApiRequest], Deferred[ApiAnswer]]
 """Serves a request; the answer may fail with ApiError, and with nothing else."""
 
@@ -151,8 +154,8 @@ class AdminConnection(HTTPChannel):
     _discarded = 0
     _is_answered = False
     _is_lost = False
-    _command: bytes
-    _path: bytes
+    _command = b""
+    _path = b""
 
     def connectionMade(self) -> None:
         """Twisted's call: a client is there."""
@@ -210,18 +213,31 @@ class AdminConnection(HTTPChannel):
         try:
             answer = self.factory.serve(request.facts())
         except ApiError as error:
-            self._answer(answer_to_refused(error), request)
+            self._answer(self._refusal(error, request), request)
             return
-        answer.addErrback(_as_answer).addCallback(self._answer, request)
+        answer.addErrback(self._as_answer, request).addCallback(self._answer, request)
 
     def refuse(self, request: AdminRequest, error: ApiError) -> None:
         """Answer a request that is not whole, and read no more of it."""
         if not self._is_refused:
             self._is_refused = True
             self._have_it_end_within(ANSWER_WITHIN)
+            answer = self._refusal(error, request)
             request.method, request.clientproto = b"POST", b"HTTP/1.1"
             request.requestHeaders.removeHeader(b"expect")
-            self._answer(answer_to_refused(error), request)
+            self._answer(answer, request)
+
+    def _as_answer(self, failure: Failure, request: AdminRequest) -> ApiAnswer:
+        failure.trap(ApiError)
+        assert isinstance(failure.value, ApiError)
+        return self._refusal(failure.value, request)
+
+    def _refusal(self, error: ApiError, request: AdminRequest) -> ApiAnswer:
+        # Twisted gives the request its line when it is whole, and forgets it here.
+        method, uri = (self._command, self._path) if self._command else (request.method, request.uri)
+        path = uri.decode("latin-1").partition("?")[0]
+        self.factory.on_refused(address_text(request.client), method.decode("latin-1"), path, error)
+        return answer_to_refused(error)
 
     def _answer(self, answer: ApiAnswer, request: AdminRequest) -> None:
         if self._is_lost or self._is_answered:
@@ -378,17 +394,26 @@ class AdminFactory(ServerFactory):
     :param check_method: see above.
     :param check_head: likewise.
     :param serve: likewise.
+    :param on_refused: likewise.
     :ivar connections: those that are open, the oldest first.
     :ivar streaming: those of them that have a stream.
     """
 
     noisy = False
 
-    def __init__(self, reactor: Any, check_method: CheckMethod, check_head: CheckHead, serve: Serve) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        check_method: CheckMethod,
+        check_head: CheckHead,
+        serve: Serve,
+        on_refused: OnRefused = lambda *_: None,
+    ) -> None:
         self.reactor = reactor
         self.check_method = check_method
         self.check_head = check_head
         self.serve = serve
+        self.on_refused = on_refused
         self.connections: dict[AdminConnection, None] = {}
         self.streaming: set[AdminConnection] = set()
 
@@ -446,9 +471,3 @@ def answer_to_refused(error: ApiError) -> ApiAnswer:
 def _check_takes_body(head: ApiRequest) -> None:
     if not head.changes:
         raise ApiError(400, "unexpected_body", f"{head.method[:20]} takes no body")
-
-
-def _as_answer(failure: Failure) -> ApiAnswer:
-    failure.trap(ApiError)
-    assert isinstance(failure.value, ApiError)
-    return answer_to_refused(failure.value)

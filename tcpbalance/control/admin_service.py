@@ -15,6 +15,7 @@ from tcpbalance.config.admin import ADMIN_SOCKET_MODE, AdminConfig
 from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.control.admin_http import AdminFactory
 from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest
+from tcpbalance.control.changes_log import RefusedChangesLog
 from tcpbalance.control.guard import Guard
 from tcpbalance.control.routes import ApiRoute, ApiRoutes
 from tcpbalance.control.tokens import Tokens
@@ -68,7 +69,10 @@ class AdminService(Service):
         self._tokens = tokens = Tokens(config)
         self._guard = Guard(tokens, config.hosts)
         self._reloader = Reloader(reactor, [("admin", tokens)] if tokens.files else [], in_thread)
-        self._factory = AdminFactory(reactor, routes.check_method, self._route, self.serve)
+        self._refused = RefusedChangesLog(reactor)
+        self._factory = AdminFactory(
+            reactor, routes.check_method, self._route, self.serve, self._refused.note
+        )
         # A stream goes on for as long as it likes, so its token is looked at no more.
         tokens.on_change = self._factory.end_streams
         self._listener: Listener | None = None
@@ -170,4 +174,4 @@ class AdminService(Service):
             self._again = None
         if self._listener is not None:
             self._listener.stopListening()
-        return self._factory.end_all()
+        return self._factory.end_all().addCallback(lambda _: self._refused.flush())

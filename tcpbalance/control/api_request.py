@@ -12,6 +12,11 @@ from tcpbalance.control.openapi_schemas import JSON
 from tcpbalance.errors import Fault, TcpbalanceError
 
 
+def changes(method: str) -> bool:
+    """Whether a method asks for a change."""
+    return method not in ("GET", "HEAD")
+
+
 @frozen(kw_only=True)
 class ApiRequest:
     """What is asked.
@@ -38,7 +43,7 @@ class ApiRequest:
     @property
     def changes(self) -> bool:
         """Whether it asks for a change."""
-        return self.method not in ("GET", "HEAD")
+        return changes(self.method)
 
 
 class StreamSink(Protocol):
@@ -86,10 +91,12 @@ class ApiError(TcpbalanceError):
     :param headers: that the answer must have.
     :param more: about the reason, for programs.
     :ivar may_be_done: whether what was asked for may be done all the same.
+    :ivar is_logged: whether the log has it already.
     """
 
     fault = Fault.CLIENT
     may_be_done = False
+    is_logged = False
 
     def __init__(
         self,

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpbalance.config.messages import one_line
-from tcpbalance.control.api_request import ApiError, ApiRequest
+from tcpbalance.control.api_request import ApiError, ApiRequest, changes
+from tcpbalance.rate_limited_log import RateLimitedLog
+
+MAX_LOGGED_REQUEST = 200
+"""Characters of the method and the path of a request."""
 
 MAX_LOGGED_CHANGE = 1000
 """Characters of what is changed, and of why it is not: a refusal may have many lines."""
@@ -41,10 +47,38 @@ def log_change(
 
     def not_made(failure: Failure) -> Failure:
         _write(request, what, _why_not(failure))
+        if isinstance(failure.value, ApiError):
+            failure.value.is_logged = True
         return failure
 
     changed: Deferred[Any] = maybeDeferred(make)
     return changed.addCallbacks(made, not_made)
+
+
+class RefusedChangesLog:
+    """Logs changes that are refused before what they are is known, at most one line a second.
+
+    :param timer: times the lines.
+    """
+
+    def __init__(self, timer: IReactorTime) -> None:
+        self._lines: RateLimitedLog[None, str] = RateLimitedLog(_write_refused, timer.seconds, timer)
+
+    def note(self, peer: str, method: str, path: str, error: ApiError) -> None:
+        """Take note of a request that is refused; of those that change nothing, nothing is logged."""
+        if changes(method) and not error.is_logged:
+            asked = one_line(f"{method} {path}", MAX_LOGGED_REQUEST)
+            self._lines.note(None, f"{peer} {asked}: refused: {one_line(str(error), MAX_LOGGED_CHANGE)}")
+
+    def flush(self) -> None:
+        """Write what is held back now."""
+        self._lines.flush()
+
+
+def _write_refused(refused: Counter[None], last: str) -> None:
+    before = refused.total() - 1
+    more = f"; within a second, {before} more before that" if before else ""
+    _log.warn("admin: {last}{more}", last=last, more=more)
 
 
 def _write(request: ApiRequest, what: str, outcome: str) -> None:
