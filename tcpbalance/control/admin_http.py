@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request
 from zope.interface import implementer
 
+from tcpbalance.config.messages import value_text
 from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest, BeginStream
 from tcpbalance.control.in_pieces import in_pieces
 from tcpbalance.control.stream_writer import StreamWriter
@@ -125,6 +126,9 @@ class AdminRequest(Request):
             raise ApiError(
                 400, "bad_query", f"the query must be NAME=VALUE pairs, at most {MAX_PARAMETERS}"
             ) from error
+        given = [name for name, _ in pairs]
+        if twice := [name for name in dict(pairs) if given.count(name) > 1]:
+            raise ApiError(400, "bad_query", f"{value_text(twice[0])} stands twice in the query")
         headers = {
             name.decode("latin-1").lower(): b", ".join(values).decode("latin-1")
             for name, values in self.requestHeaders.getAllRawHeaders()

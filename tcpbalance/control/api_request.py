@@ -23,7 +23,7 @@ class ApiRequest:
 
     :param method: in capitals.
     :param path: without the query, not decoded.
-    :param query: what follows ``?``, each name with its last value.
+    :param query: what follows ``?``, each name once.
     :param headers: by their names in lower case; the values of one that comes several times joined by commas.
     :param body: the whole.
     :param peer: the address that it comes from, for the log.

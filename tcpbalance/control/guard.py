@@ -111,5 +111,14 @@ def _check_origin(request: ApiRequest) -> None:
 
 
 def _check_content_type(request: ApiRequest) -> None:
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
+    kind, _, parameters = request.headers.get("content-type", "").lower().partition(";")
+    if kind.strip() != JSON:
         raise ApiError(415, "not_json", f"a change needs the header Content-Type: {JSON}")
+    # JSON is UTF-8 (RFC 8259, section 8.1): what is in another charset would be read as something else.
+    charsets = [
+        its
+        for name, _, its in (it.partition("=") for it in parameters.split(";"))
+        if name.strip() == "charset"
+    ]
+    if any(its.strip().strip('"') not in ("utf-8", "utf8") for its in charsets):
+        raise ApiError(415, "not_utf8", f"JSON is UTF-8: leave charset out of Content-Type: {JSON}")

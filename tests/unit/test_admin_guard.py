@@ -133,3 +133,18 @@ def test_a_refusal_for_want_of_a_token_says_how_it_is_sent() -> None:
         CLOSED.check_token(asked())
     assert refusal.value.status == 401
     assert refusal.value.headers["www-authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "code"),
+    [
+        ("", ""),
+        ("; charset=utf-8", ""),
+        ('; Charset="UTF-8"', ""),
+        ("; version=1", ""),
+        ("; charset=latin-1", "not_utf8"),
+        ("; version=1; charset=utf-16", "not_utf8"),
+    ],
+)
+def test_json_is_in_utf8(parameters: str, code: str) -> None:
+    assert refused(change(content_type=f"application/json{parameters}"), OPEN) == code

@@ -193,8 +193,11 @@ def test_the_client_of_a_request_that_is_refused_has_some_time_to_leave(scene: S
 
 def test_a_query_that_makes_no_sense_is_refused(scene: Scene) -> None:
     assert status_of(scene.send(b"GET /?a HTTP/1.1\r\nHost: a\r\n\r\n")) == 400
-    many = b"&".join(b"a=1" for _ in range(51))
+    many = b"&".join(b"a%d=1" % number for number in range(51))
     assert status_of(scene.send(b"GET /?" + many + b" HTTP/1.1\r\nHost: a\r\n\r\n")) == 400
+    twice = scene.send(b"GET /?a=1&b=2&a=1 HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (status_of(twice), b'\\"a\\" stands twice in the query' in twice.value()) == (400, True)
+    assert not scene.asked
 
 
 @pytest.mark.parametrize(
