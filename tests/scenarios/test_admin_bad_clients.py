@@ -13,6 +13,7 @@ from functools import partial
 from http.client import HTTPException
 from itertools import cycle
 from pathlib import Path
+from urllib.parse import quote
 
 from support.admin import BACKEND_A, LOOPBACK, Admin, Stage
 from support.clients import connect
@@ -27,8 +28,8 @@ MIB, GIB = 1 << 20, 1 << 30
 MAY_GROW = 48 * MIB
 """Resident memory that a balancer under load may come to have more, whatever clients of the admin side do."""
 
-LONG_NAME = "x" * 12_000
-"""Of a backend, and so in each event that is about it."""
+LONG_NAME = "\N{GRINNING FACE}" * 300
+"""Of a backend, and so in each event that is about it, where JSON has twelve bytes for each of these."""
 
 
 class Slow(ComingAgain):
@@ -106,7 +107,7 @@ def test_a_stream_that_nobody_reads_is_dropped(echo_stage: Stage) -> None:
             memory, got, states = daemon.memory, 0, cycle(["drain", "ready"])
             while not is_dropped(unread):
                 order = {"state": next(states)}
-                assert admin.ask("PATCH", f"/api/v1/pools/other/backends/{LONG_NAME}", order)[0] == 200
+                assert admin.ask("PATCH", f"/api/v1/pools/other/backends/{quote(LONG_NAME)}", order)[0] == 200
                 got += len(read_what_is_there(read))
                 assert got < 16 * MIB, "it is not dropped"
             # Some of it the system has kept.
