@@ -136,6 +136,18 @@ def test_paths_that_servers_understand_differently_are_refused(site: Site) -> No
 
 
 @of("http-routes-1-web")
+def test_an_admin_page_is_for_clients_of_the_list(site: Site) -> None:
+    assert site.ask("/admin/users").status == 200
+    site.close()
+    assert site.ask("/").status == 200
+
+
+@of("http-routes-2-web")
+def test_slow_requests_have_time(site: Site) -> None:
+    assert site.ask("/poll/news").status == 200
+
+
+@of("http-routes-3-web")
 def test_backends_get_their_own_name(site: Site, daemon: Daemon) -> None:
     host = site.facts("/", Host="www.example.com")["headers"]["host"]
     assert host.startswith("127.0.0.1:")
@@ -263,4 +275,4 @@ def test_a_route_may_refuse_upgrades(daemon: Daemon) -> None:
 
 
 def test_all_examples_are_run(daemon: Daemon) -> None:
-    assert len(daemon.ports) == 17
+    assert len(daemon.ports) == 19

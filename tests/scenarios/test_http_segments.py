@@ -32,17 +32,15 @@ DATA_SEGMENTS_IN = slice(152, 156)
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
-@pytest.fixture(scope="module", params=["auto", "portable"])
-def place(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Daemon, socket.socket]]:
-    folder: Path = tmp_path_factory.mktemp("segments")
+# One for each test: a backend that has ended a connection at once gets further requests with bodies on new ones.
+@pytest.fixture(params=["auto", "portable"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Daemon, socket.socket]]:
     data_path: DataPathName = request.param
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         listener.settimeout(TIMEOUT)
         config = CONFIG.format(backend=f"127.0.0.1:{listener.getsockname()[1]}")
-        daemon = stack.enter_context(Daemon(f'data_path = "{data_path}"\n{config}', folder))
+        daemon = stack.enter_context(Daemon(f'data_path = "{data_path}"\n{config}', tmp_path))
         yield daemon, listener
 
 
