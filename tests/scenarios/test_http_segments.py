@@ -32,7 +32,7 @@ DATA_SEGMENTS_IN = slice(152, 156)
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
-# One for each test: a backend that has ended a connection at once gets further requests with bodies on new ones.
+# One for each test: a backend that has ended a connection at once gets further bodies on new ones.
 @pytest.fixture(params=["auto", "portable"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Daemon, socket.socket]]:
     data_path: DataPathName = request.param
