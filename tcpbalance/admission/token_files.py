@@ -18,7 +18,7 @@ MAX_TOKEN = 4096
 
 _OTHERS = stat.S_IROTH | stat.S_IWOTH
 
-_KEYS = ("token_file", "read_only_token_file")
+_TOKEN_KEYS = ("token_file", "read_only_token_file")
 
 
 class TokenFileError(TcpbalanceError):
@@ -70,7 +70,7 @@ def mistakes_in_token_files(path: KeyPath, config: AdminConfig) -> Iterator[Mist
     :param path: where the table stands.
     """
     tokens: dict[bytes, str] = {}
-    for key, file in zip(_KEYS, (config.token_file, config.read_only_token_file), strict=True):
+    for key, file in zip(_TOKEN_KEYS, (config.token_file, config.read_only_token_file), strict=True):
         if file is None:
             continue
         try:

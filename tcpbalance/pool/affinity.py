@@ -47,7 +47,7 @@ class Affinity:
 
     :param config: for how long, how many, and what a client is.
     :param clock: the clock.
-    :param stats: counts hits and evictions; None for counters that nobody reads.
+    :param stats: counts hits and evictions; None for counters that are not read.
     """
 
     def __init__(
