@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
@@ -20,10 +19,8 @@ from attrs import field, frozen
 
 from bench.errors import Failed
 from bench.flood import Flood, unleash
-from bench.ports import free_port
-from bench.process import TREE, Child
-from bench.session_lists import CONFIG
-from bench.web import HOST, wait_for_answer
+from bench.quiet_sessions import quiet_sessions
+from bench.web import HOST
 
 SESSIONS = 10_000
 """That are open and quiet; those of the flood come to them."""
@@ -35,9 +32,6 @@ PAGE = 1000
 
 ROUNDS = 3
 """In each, a flood without lists comes before one with them."""
-
-_FIRST = 200
-"""Of the sessions, that the client opens first."""
 
 _PAUSE = 0.1
 """Seconds between two lists."""
@@ -104,24 +98,13 @@ def list_during_floods(folder: Path, backends: tuple[int, ...], patience: float)
     :param patience: how long each step may take, in seconds.
     :raises Failed: when a list is not whole, an error has no reason, or a visitor gets no answer.
     """
-    port, admin = free_port(), free_port()
-    file = folder / "tcpbalance.toml"
-    addresses = ", ".join(f'"{HOST}:{backend}"' for backend in backends)
-    file.write_text(CONFIG.format(workers=WORKERS, host=HOST, admin=admin, port=port, backends=addresses))
-    command = [sys.executable, "-m", "tcpbalance", "run", f"{file}"]
-    holds = [sys.executable, "-m", "bench.clients.idle", f"{port}", f"{_FIRST}", f"{SESSIONS - _FIRST}"]
-    with Child(command, folder / "output.log", folder) as child:
-        wait_for_answer(port, child)
-        with Child(holds, folder / "idle.log", TREE) as holder:
-            holder.wait_for("few", patience)
-            holder.tell("go on")
-            holder.wait_for("many", patience)
-            alone: list[float] = []
-            listed: list[float] = []
-            pages = Pages()
-            for _ in range(ROUNDS):
-                alone.append(unleash(port, folder, patience).flooded)
-                listed.append(_unleash_and_list(port, admin, folder, patience, pages).flooded)
+    alone: list[float] = []
+    listed: list[float] = []
+    pages = Pages()
+    with quiet_sessions(folder, backends, SESSIONS, WORKERS, patience) as (port, admin):
+        for _ in range(ROUNDS):
+            alone.append(unleash(port, folder, patience).flooded)
+            listed.append(_unleash_and_list(port, admin, folder, patience, pages).flooded)
     pages.check()
     return FloodedLists(
         median(pages.taken),

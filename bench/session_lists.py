@@ -12,9 +12,9 @@ from statistics import median
 from attrs import frozen
 
 from bench.errors import Failed
-from bench.ports import free_port
 from bench.process import TREE, Child
-from bench.web import HOST, wait_for_answer
+from bench.quiet_sessions import quiet_sessions
+from bench.web import HOST
 
 SESSIONS = 5000
 """That are open and quiet while they are listed."""
@@ -25,25 +25,8 @@ ROUNDS = 5
 LISTS = 10
 """In each round."""
 
-_FIRST = 200
-"""Of the sessions, that the client opens first."""
-
 _PAUSE = 0.1
 """Seconds between two lists, so that visitors meet the balancer with and without one."""
-
-CONFIG = """
-workers = {workers}
-shutdown_grace = "1s"
-[admin]
-listen = "{host}:{admin}"
-[frontends.web]
-listen = "{host}:{port}"
-pool = "web"
-[pools.web]
-balance = "round_robin"
-backends = [{backends}]
-"""
-"""Of a balancer with an admin side, and nothing else that is to be measured."""
 
 
 @frozen
@@ -68,30 +51,19 @@ def list_often(folder: Path, backends: tuple[int, ...], workers: int, patience: 
     :param patience: how long each step may take, in seconds.
     :raises Failed: when a list is not whole, or a visitor gets no answer.
     """
-    port, admin = free_port(), free_port()
-    file = folder / "tcpbalance.toml"
-    addresses = ", ".join(f'"{HOST}:{backend}"' for backend in backends)
-    file.write_text(CONFIG.format(workers=workers, host=HOST, admin=admin, port=port, backends=addresses))
-    command = [sys.executable, "-m", "tcpbalance", "run", f"{file}"]
-    holds = [sys.executable, "-m", "bench.clients.idle", f"{port}", f"{_FIRST}", f"{SESSIONS - _FIRST}"]
-    visits = [sys.executable, "-m", "bench.clients.visitors", f"{port}"]
-    with Child(command, folder / "output.log", folder) as child:
-        wait_for_answer(port, child)
-        with Child(holds, folder / "idle.log", TREE) as holder:
-            holder.wait_for("few", patience)
-            holder.tell("go on")
-            holder.wait_for("many", patience)
-            ratios: list[float] = []
-            taken: list[float] = []
-            for _ in range(ROUNDS):
-                with Child(visits, folder / "visitors.log", TREE) as visitors:
-                    (calm,) = visitors.wait_for("calm", patience)
-                    visitors.tell("go on")
-                    lists = [_list(admin) for _ in range(LISTS)]
-                    visitors.tell("enough")
-                    listing, _ = visitors.wait_for("crowded", patience)
-                ratios.append(float(listing) / float(calm))
-                taken += [_taken(found) for found in lists]
+    ratios: list[float] = []
+    taken: list[float] = []
+    with quiet_sessions(folder, backends, SESSIONS, workers, patience) as (port, admin):
+        visits = [sys.executable, "-m", "bench.clients.visitors", f"{port}"]
+        for _ in range(ROUNDS):
+            with Child(visits, folder / "visitors.log", TREE) as visitors:
+                (calm,) = visitors.wait_for("calm", patience)
+                visitors.tell("go on")
+                lists = [_list(admin) for _ in range(LISTS)]
+                visitors.tell("enough")
+                listing, _ = visitors.wait_for("crowded", patience)
+            ratios.append(float(listing) / float(calm))
+            taken += [_taken(found) for found in lists]
     return SessionLists(median(ratios), median(taken))
 
 
